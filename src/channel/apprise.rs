@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 
 use super::outcome::{Audience, Notice, SendOutcome};
@@ -252,20 +253,8 @@ fn parts(url: &str) -> Vec<String> {
     let parts = rest.split(['/', '@', ':', '?', '&', '=', '#', ',', '+']);
     let long = parts.filter(|part| part.len() >= SECRET_MIN_BYTES);
     let written = [url, rest].into_iter().chain(long).map(str::to_owned);
+    let decoded = |part: &str| percent_decode_str(part).decode_utf8_lossy().into_owned();
     written.flat_map(|part| [decoded(&part), part]).collect()
-}
-
-/// Decodes percent-encoding.
-fn decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let hex = after.get(..2).and_then(|hex| str::from_utf8(hex).ok());
-        let byte = hex.filter(|_| *first == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        bytes.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// Cuts URLs after the scheme: `apprise` quotes unusable URLs, even from its own configuration, which
@@ -424,6 +413,5 @@ mod tests {
             assert!(parts.iter().any(|found| found == part), "{part}: {parts:?}");
         }
         assert!(!parts.iter().any(|part| part == "key" || part == "to"), "{parts:?}");
-        assert_eq!(decoded("100%, %4, %zz, %c3%a9"), "100%, %4, %zz, é");
     }
 }

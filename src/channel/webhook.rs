@@ -147,11 +147,7 @@ fn bearer(token: &Secret) -> Result<HeaderValue, String> {
 }
 
 fn signature(key: &hmac::Key, body: &[u8]) -> HeaderValue {
-    use fmt::Write as _;
-    let mut text = "sha256=".to_owned();
-    for byte in hmac::sign(key, body).as_ref() {
-        write!(text, "{byte:02x}").expect("writing into a String cannot fail");
-    }
+    let text = format!("sha256={}", hex::encode(hmac::sign(key, body)));
     HeaderValue::from_str(&text).expect("hex digits fit a header")
 }
 

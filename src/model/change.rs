@@ -1,6 +1,7 @@
 //! A change of the state, its kind and its key.
 
 use jiff::Timestamp;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::{EventKind, FeedId, LastBackup, Outage, ServiceKey};
 
@@ -303,17 +304,10 @@ pub(super) fn event_key(feed: &FeedId, service: &str, message_id: &str) -> Strin
     format!("{feed}/{service}/{}", percent_encoded(message_id))
 }
 
+/// All but the unreserved characters of RFC 3986.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
 /// Percent-encodes everything but the unreserved characters of RFC 3986. Returns `-` for empty text.
 fn percent_encoded(text: &str) -> String {
-    if text.is_empty() {
-        return "-".to_owned();
-    }
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte as char),
-            _ => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    if text.is_empty() { "-".to_owned() } else { utf8_percent_encode(text, RESERVED).to_string() }
 }

@@ -156,7 +156,7 @@ impl BackupCheck {
     fn id_of(&self, spelling: &str) -> String {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &self.seed.to_be_bytes());
         let tag = hmac::sign(&key, spelling.as_bytes());
-        tag.as_ref().iter().take(ID_BYTES).map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(&tag.as_ref()[..ID_BYTES])
     }
 }
 

@@ -131,7 +131,7 @@ pub fn marked(open: &str, body: &str, close: &str) -> String {
 }
 
 fn hash(text: &str) -> String {
-    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest(&SHA256, text.as_bytes()))
 }
 
 /// Returns the shipped unit for this program and this systemd, without the header about manual

@@ -85,7 +85,7 @@ fn digest(parts: &[&str]) -> String {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part.as_bytes());
     }
-    context.finish().as_ref()[..ID_BYTES].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&context.finish().as_ref()[..ID_BYTES])
 }
 
 fn plain(title: &str, body: &str, page: &str) -> String {

@@ -11,9 +11,10 @@
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use lettre::Address;
-use lettre::message::header::ContentTransferEncoding;
-use lettre::message::{Body, Mailbox};
+use lettre::message::Mailbox;
 
 use super::http::accepts_connections;
 use super::outcome::{Notice, SendOutcome};
@@ -242,13 +243,11 @@ fn advice(stage: SmtpStage, code: u16) -> &'static str {
 /// Returns the password in every form that is sent: in clear, and encoded for LOGIN and PLAIN.
 fn encodings(user: &str, password: &Secret) -> [String; 3] {
     let password = password.expose();
-    [password.to_owned(), base64(password), base64(&format!("\0{user}\0{password}"))]
-}
-
-fn base64(text: &str) -> String {
-    let body = Body::new_with_encoding(text.as_bytes().to_vec(), ContentTransferEncoding::Base64);
-    let encoded = body.expect("base64 encodes all bytes").into_vec();
-    encoded.into_iter().map(char::from).filter(char::is_ascii_graphic).collect()
+    [
+        password.to_owned(),
+        BASE64_STANDARD.encode(password),
+        BASE64_STANDARD.encode(format!("\0{user}\0{password}")),
+    ]
 }
 
 #[cfg(test)]

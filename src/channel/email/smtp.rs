@@ -8,13 +8,14 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use lettre::Address;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::base64;
 use super::connection::{Connection, SmtpError, SmtpReply};
 use crate::cause::Cause as _;
 use crate::secret::Secret;
@@ -167,10 +168,14 @@ async fn log_in(
     let offered = extensions.keyword("AUTH").unwrap_or_default();
     let is_offered = |name: &str| offered.iter().any(|mechanism| mechanism == name);
     let (user, password) = (user, password.expose());
-    let plain = base64(&format!("\0{user}\0{password}"));
+    let plain = BASE64_STANDARD.encode(format!("\0{user}\0{password}"));
     let mechanisms = [
         ("PLAIN", format!("AUTH PLAIN {plain}"), vec![plain]),
-        ("LOGIN", "AUTH LOGIN".to_owned(), vec![base64(user), base64(password)]),
+        (
+            "LOGIN",
+            "AUTH LOGIN".to_owned(),
+            vec![BASE64_STANDARD.encode(user), BASE64_STANDARD.encode(password)],
+        ),
     ];
     let mut rejection = SmtpError::NoLogin;
     for (_, command, responses) in mechanisms.into_iter().filter(|(name, _, _)| is_offered(name)) {

@@ -4,15 +4,9 @@
 //! (`every_status_has_a_meaning`).
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use reqwest::StatusCode;
 
 use crate::channel::outcome::SendOutcome;
-
-/// The three date formats of HTTP (RFC 9110, 5.6.7). A client must accept all of them.
-const HTTP_DATES: [&str; 3] =
-    ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
 
 /// Returns the outcome of a request that was answered with `status`.
 ///
@@ -103,8 +97,7 @@ fn retry_after_s(value: &str, now: Timestamp) -> Option<u64> {
         // Digits alone fail to parse only on overflow.
         return Some(value.parse().unwrap_or(u64::MAX));
     }
-    let date = HTTP_DATES.iter().find_map(|form| DateTime::strptime(form, value).ok())?;
-    let at = date.to_zoned_datetime(TimeZone::UTC).ok()?.timestamp();
+    let at = Timestamp::try_from(httpdate::parse_http_date(value).ok()?).ok()?;
     // The conversion fails for a past date.
     Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
 }

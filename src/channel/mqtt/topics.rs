@@ -141,7 +141,7 @@ fn slug(service: &str) -> String {
     }
     slug.truncate(SLUG_MAX_CHARS);
     let hash = digest::digest(&digest::SHA256, key.as_str().as_bytes());
-    let hash: String = hash.as_ref().iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let hash = hex::encode(&hash.as_ref()[..4]);
     match slug.trim_end_matches('_') {
         "" => format!("service-{hash}"),
         words => format!("{words}-{hash}"),

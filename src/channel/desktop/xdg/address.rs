@@ -3,6 +3,12 @@
 //! The variable may contain several addresses, separated by semicolons, to be tried in order (D-Bus
 //! specification, "Server Addresses"). An empty variable counts as unset.
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// The bytes that an address must escape.
+const ESCAPED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'/').remove(b'.').remove(b'\\').remove(b'*');
+
 /// Returns the addresses to try, in order. `variable` and `runtime_directory` come from the environment.
 pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32) -> Vec<String> {
     let listed = split(variable.unwrap_or_default());
@@ -13,26 +19,13 @@ pub fn session(variable: Option<&str>, runtime_directory: Option<&str>, uid: u32
         Some(directory) => directory.to_owned(),
         None => format!("/run/user/{uid}"),
     };
-    vec![format!("unix:path={}/bus", escaped(&directory))]
+    vec![format!("unix:path={}/bus", utf8_percent_encode(&directory, ESCAPED))]
 }
 
 /// Splits a list of addresses and skips empty ones.
 pub fn split(text: &str) -> Vec<String> {
     let addresses = text.split(';').map(str::trim);
     addresses.filter(|address| !address.is_empty()).map(str::to_owned).collect()
-}
-
-/// Escapes the bytes that an address must not contain.
-fn escaped(value: &str) -> String {
-    let mut out = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        match byte {
-            b'-' | b'_' | b'/' | b'.' | b'\\' | b'*' => out.push(char::from(byte)),
-            byte if byte.is_ascii_alphanumeric() => out.push(char::from(byte)),
-            byte => out.push_str(&format!("%{byte:02x}")),
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -53,6 +46,6 @@ mod tests {
             check(empty, Some(""), &["unix:path=/run/user/7/bus"]);
             check(empty, None, &["unix:path=/run/user/7/bus"]);
         }
-        check(None, Some("/a b;c,d"), &["unix:path=/a%20b%3bc%2cd/bus"]);
+        check(None, Some("/a b;c,d"), &["unix:path=/a%20b%3Bc%2Cd/bus"]);
     }
 }
