@@ -3,6 +3,7 @@
 //! Library messages are for programmers ("(os error 28)"). A cause follows "cannot VERB OBJECT: " in
 //! one line and is something the user can act on.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, ErrorKind};
 
@@ -40,6 +41,16 @@ impl Cause for io::Error {
         };
         known.to_owned()
     }
+}
+
+/// Returns the error and its causes. `io::Error::source()` skips a wrapped error, so `get_ref` comes first.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| {
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn Error + 'static)),
+            None => error.source(),
+        }
+    })
 }
 
 /// Returns the message of an error without the number that the standard library adds.

@@ -8,7 +8,7 @@
 //! | folder | purpose |
 //! |---|---|
 //! | `model`, `text`, `secret`, `schedule` | the vocabulary as types; no I/O |
-//! | `cause`, `clock`, `gzip`, `process`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
+//! | `cause`, `clock`, `gzip`, `http`, `process`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
 //! | `feed` | bytes → document: fetching, parsing, recordings |
 //! | `tracking` | document → changes: the state machine, the watchlist, replay |
 //! | `store` | the database: beliefs, changes and deliveries in one transaction |
@@ -48,6 +48,7 @@ pub mod drill;
 pub mod exit_code;
 pub mod feed;
 pub mod gzip;
+pub mod http;
 pub mod logging;
 pub mod model;
 pub mod phones;

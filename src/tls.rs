@@ -14,7 +14,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use crate::cause::Cause as _;
+use crate::cause::{Cause as _, chain};
 use crate::regular_file;
 
 /// Enough for hundreds of authorities.
@@ -25,16 +25,19 @@ const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// SHA-256 B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024, valid to 2035-02-09.
 pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
 
-/// Returns the TLS failure among an error and its sources, in plain words; `None` if there is none.
-/// `io::Error::source()` skips a wrapped error, so `get_ref` comes first.
+/// Returns the TLS failure among an error and its causes, in plain words; `None` if there is none.
 pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    let causes = std::iter::successors(Some(error), |&error| {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn Error + 'static)),
-            None => error.source(),
-        }
-    });
-    causes.filter_map(|cause| cause.downcast_ref::<rustls::Error>()).next().map(describe)
+    chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).map(describe)
+}
+
+/// Returns the innermost cause in plain words ("connection refused"). The outer ones only repeat the stage.
+pub fn root_cause(error: &(dyn Error + 'static)) -> String {
+    let innermost = chain(error).last().unwrap_or(error);
+    match (reason(error), innermost.downcast_ref::<io::Error>()) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some(error)) => error.reason(),
+        (None, None) => innermost.to_string(),
+    }
 }
 
 /// Returns a TLS failure in plain words, because the messages of rustls are for programmers.

@@ -7,7 +7,6 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::error::Error;
 use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
@@ -22,11 +21,11 @@ use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{gzip, proxy, regular_file, text, tls};
+use crate::http::BodyError;
+use crate::{gzip, http, proxy, regular_file, text, tls};
 
 pub const HOST: &str = "gdmf.apple.com";
 const PATH: &str = "/v2/pmv";
-const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 /// The list had 200 KB in 2026.
 const BODY_MAX_BYTES: usize = 4 << 20;
 const MAX_MODELS: usize = 5_000;
@@ -212,17 +211,14 @@ fn not_a_list() -> String {
 async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
     let client = client(source)?;
     let failed = |error: reqwest::Error| failure(error, source.timeout);
-    let mut response = client.get(format!("https://{HOST}{PATH}")).send().await.map_err(failed)?;
+    let response = client.get(format!("https://{HOST}{PATH}")).send().await.map_err(failed)?;
     if response.status() != StatusCode::OK {
         return Err(format!("{HOST} returned HTTP {}", response.status()));
     }
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(failed)? {
-        if body.len() + chunk.len() > BODY_MAX_BYTES {
-            return Err(too_large());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = http::body(response, BODY_MAX_BYTES).await.map_err(|error| match error {
+        BodyError::TooLarge => too_large(),
+        BodyError::Transfer(error) => failed(error),
+    })?;
     let body = gzip::unpacked(body, BODY_MAX_BYTES).map_err(|fault| match fault {
         gzip::GzipError::TooLarge => too_large(),
         gzip::GzipError::Broken(_) => not_a_list(),
@@ -231,18 +227,14 @@ async fn fetch(source: &Source, now: Timestamp) -> Result<Releases, String> {
 }
 
 fn client(source: &Source) -> Result<Client, String> {
-    tls::install_provider();
     let failed = |_| "cannot prepare the connection to Apple's list of iOS versions".to_owned();
     let own = Certificate::from_pem(tls::APPLE_ROOT_CA_PEM.as_bytes()).map_err(failed)?;
     let extra = source.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok());
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
+    let builder = http::builder()
         .tls_certs_only([own].into_iter().chain(extra))
         .https_only(true)
         .redirect(redirect::Policy::none())
-        .timeout(source.timeout)
-        .referer(false)
-        .pool_max_idle_per_host(0);
+        .timeout(source.timeout);
     let builder = match source.address {
         Some(address) => builder.resolve(HOST, address).no_proxy(),
         None => proxy::apply(builder),
@@ -254,15 +246,7 @@ fn failure(error: reqwest::Error, timeout: Duration) -> String {
     if error.is_timeout() {
         return format!("{HOST} did not respond within {} s", timeout.as_secs_f64());
     }
-    if let Some(cause) = tls::reason(&error) {
-        return format!("cannot reach {HOST}: {cause}");
-    }
-    // The outer errors only say that a request was made.
-    let mut cause: &dyn Error = &error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
-    }
-    text::plain_line(&format!("cannot reach {HOST}: {cause}"), MAX_ERROR_CHARS)
+    text::plain_line(&format!("cannot reach {HOST}: {}", tls::root_cause(&error)), MAX_ERROR_CHARS)
 }
 
 /// The format of the cache file.

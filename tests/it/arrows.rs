@@ -21,11 +21,12 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("process", &["text"]),
     ("proxy", &["text"]),
     ("tls", &["cause", "regular_file"]),
+    ("http", &["tls"]),
     ("schedule", &[]),
-    ("feed", &["cause", "gzip", "model", "proxy", "regular_file", "text", "tls"]),
+    ("feed", &["cause", "gzip", "http", "model", "proxy", "regular_file", "text", "tls"]),
     ("tracking", &["feed", "model", "schedule"]),
     ("store", &["cause", "model", "regular_file", "text", "tracking"]),
-    ("channel", &["cause", "model", "process", "proxy", "secret", "text", "tls"]),
+    ("channel", &["cause", "http", "model", "process", "proxy", "secret", "text", "tls"]),
     ("delivery", &["channel", "model", "schedule", "secret", "store", "text", "tracking"]),
     (
         "phones",
@@ -33,6 +34,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "cause",
             "delivery",
             "gzip",
+            "http",
             "model",
             "process",
             "proxy",
@@ -81,6 +83,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "exit_code",
             "feed",
             "gzip",
+            "http",
             "model",
             "phones",
             "process",
@@ -173,7 +176,10 @@ const IMPURE: &[(&str, &str)] = &[
 /// elsewhere.
 const RESTRICTED_CRATES: &[(&str, &[&str])] = &[
     ("rusqlite", &["store"]),
-    ("reqwest", &["channel", "delivery", "doctor/probe", "feed/fetch", "phones/ios_releases", "proxy"]),
+    (
+        "reqwest",
+        &["channel", "delivery", "doctor/probe", "feed/fetch", "http", "phones/ios_releases", "proxy"],
+    ),
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
     ("rumqttc", &["channel"]),

@@ -6,7 +6,6 @@
 
 pub mod status;
 
-use std::error::Error as _;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -20,9 +19,9 @@ use super::http::status::classify_status;
 use super::outcome::SendOutcome;
 use super::redact::Redactor;
 use super::settings::{is_loopback, redacted};
-use crate::cause::Cause as _;
+use crate::cause::chain;
 use crate::secret::Secret;
-use crate::{proxy, tls};
+use crate::{http, proxy, tls};
 
 /// Limits DNS, TCP and TLS together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,7 +36,6 @@ const SECRET_MIN_BYTES: usize = 6;
 /// hyper's error message for a connection that closed before the response. The error type is private.
 /// `tests/it/webhook.rs` checks that hyper still uses this message.
 const CLOSED_EARLY: &str = "connection closed before message completed";
-const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// An HTTP server: its URL, a client for it, and the secrets to redact.
 pub struct HttpTarget {
@@ -168,7 +166,7 @@ impl HttpTarget {
         // Only an error while connecting proves that the server received nothing. Later errors cannot
         // come from a stale connection, because connections are never reused.
         let reached = !error.is_connect();
-        let why = self.redacted(&root_cause(error));
+        let why = self.redacted(&tls::root_cause(error));
         if is_not_http(error) {
             let detail = "received the request, but did not respond with HTTP; check the address".to_owned();
             return self.with_host(SendOutcome::Unclear { detail });
@@ -196,28 +194,18 @@ pub async fn accepts_connections(host: &str, port: u16) -> bool {
     matches!(timeout(CONNECT_TIMEOUT, TcpStream::connect((host, port))).await, Ok(Ok(_)))
 }
 
-/// Builds a client that follows no redirects, because they would carry the token elsewhere. The client
-/// reuses no connections either: messages are days apart, and a stale connection looks like a server
-/// that closes without a response.
+/// Builds a client that follows no redirects, because they would carry the token elsewhere.
 fn client(loopback: bool) -> Result<Client, String> {
-    tls::install_provider();
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
+    let builder = http::tolerant(http::builder())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .pool_max_idle_per_host(0)
-        .referer(false)
-        // Deviations that RFC 9112 asks recipients to tolerate.
-        .http1_allow_obsolete_multiline_headers_in_responses(true)
-        .http1_allow_spaces_after_header_name_in_responses(true)
-        .http1_ignore_invalid_headers_in_responses(true);
+        .connect_timeout(CONNECT_TIMEOUT);
     // A proxy cannot reach this machine's loopback.
     let builder = if loopback { builder.no_proxy() } else { proxy::apply(builder) };
     builder.build().map_err(|error| {
         format!(
             "TLS cannot be set up: {}; install the system's CA certificates",
-            root_cause(&error.without_url())
+            tls::root_cause(&error.without_url())
         )
     })
 }
@@ -268,34 +256,8 @@ fn is_not_http(error: &reqwest::Error) -> bool {
     if error.is_connect() || error.is_timeout() || error.is_builder() {
         return false;
     }
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(this) = cause {
-        // Both are forms of a broken connection.
-        if this.is::<std::io::Error>() || this.to_string() == CLOSED_EARLY {
-            return false;
-        }
-        cause = this.source();
-    }
-    true
-}
-
-/// Returns the innermost cause ("Connection refused"). The layers above only name the component that
-/// noticed it.
-fn root_cause(error: &reqwest::Error) -> String {
-    if let Some(reason) = tls::reason(error) {
-        return reason.to_owned();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    if error.source().is_none() {
-        return error.to_string();
-    }
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    match innermost.downcast_ref::<io::Error>() {
-        Some(error) => error.reason(),
-        None => innermost.to_string(),
-    }
+    // Both are forms of a broken connection.
+    !chain(error).any(|cause| cause.is::<io::Error>() || cause.to_string() == CLOSED_EARLY)
 }
 
 #[cfg(test)]

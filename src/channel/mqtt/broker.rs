@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::outcome::SendOutcome;
-use crate::cause::Cause as _;
 use crate::secret::Secret;
 use crate::{text, tls};
 
@@ -290,20 +289,6 @@ fn is_protocol_error(error: &ConnectionError) -> bool {
     }
 }
 
-/// Returns the innermost cause. The layers above it only repeat that connecting failed.
 fn cause(error: &ConnectionError) -> String {
-    if let Some(reason) = tls::reason(error) {
-        return reason.to_owned();
-    }
-    let mut innermost: &dyn std::error::Error = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    if let ConnectionError::Io(error) = error {
-        return handshake_error(error).unwrap_or(error).reason();
-    }
-    if let Some(error) = innermost.downcast_ref::<std::io::Error>() {
-        return error.reason();
-    }
-    text::plain_line(&innermost.to_string(), REASON_MAX_CHARS)
+    text::plain_line(&tls::root_cause(error), REASON_MAX_CHARS)
 }

@@ -2,7 +2,6 @@
 //!
 //! Each response has a time limit and a size limit. All errors of the client become an [`HttpError`].
 
-use std::error::Error;
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -14,9 +13,9 @@ use reqwest::{Certificate, Client, Response};
 use super::error::short;
 use super::resolver::Resolver;
 use super::{ConnectError, ProbeConfig, ResolveError, TlsError};
-use crate::{gzip, tls};
-
-const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
+use crate::cause::chain;
+use crate::http::BodyError;
+use crate::{gzip, http};
 
 /// A request without a complete response.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,14 +38,11 @@ pub enum HttpError {
 ///
 /// This computer's certificates cannot be read.
 pub(super) fn client(config: &Arc<ProbeConfig>, port: u16, limit: Duration) -> Result<Client, HttpError> {
-    tls::install_provider();
-    let builder = Client::builder()
-        .user_agent(USER_AGENT)
+    let builder = http::builder()
         .dns_resolver(Resolver { config: Arc::clone(config), port })
         .connect_timeout(limit)
         .timeout(limit)
         .redirect(Policy::none())
-        .referer(false)
         .no_proxy();
     let builder = match port {
         80 => builder.tls_certs_only([]),
@@ -60,15 +56,12 @@ pub(super) fn client(config: &Arc<ProbeConfig>, port: u16, limit: Duration) -> R
 }
 
 /// Reads the body and decompresses it.
-pub(super) async fn body(mut response: Response, max: usize, limit: Duration) -> Result<Vec<u8>, HttpError> {
-    let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| HttpError::of(&error, limit))? {
-        // Compression enlarges a body of a few bytes.
-        if body.len() + chunk.len() > max + gzip::OVERHEAD_BYTES {
-            return Err(HttpError::TooLarge);
-        }
-        body.extend_from_slice(&chunk);
-    }
+pub(super) async fn body(response: Response, max: usize, limit: Duration) -> Result<Vec<u8>, HttpError> {
+    // Compression enlarges a body of a few bytes.
+    let body = http::body(response, max + gzip::OVERHEAD_BYTES).await.map_err(|error| match error {
+        BodyError::TooLarge => HttpError::TooLarge,
+        BodyError::Transfer(error) => HttpError::of(&error, limit),
+    })?;
     // A body that cannot be decompressed is compared as it is.
     let body = gzip::unpacked(body.clone(), max).unwrap_or(body);
     if body.len() > max { Err(HttpError::TooLarge) } else { Ok(body) }
@@ -77,25 +70,25 @@ pub(super) async fn body(mut response: Response, max: usize, limit: Duration) ->
 impl HttpError {
     /// Classifies an error of the client. Specific causes are checked before the failed stage.
     pub(super) fn of(error: &reqwest::Error, limit: Duration) -> HttpError {
-        if let Some(error) = causes(error).find_map(|cause| cause.downcast_ref::<ResolveError>()) {
+        if let Some(error) = chain(error).find_map(|cause| cause.downcast_ref::<ResolveError>()) {
             return HttpError::Resolve(error.clone());
         }
         if error.is_timeout() {
             return HttpError::Timeout { after: limit };
         }
-        if let Some(tls) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+        if let Some(tls) = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
             return HttpError::Tls(match tls {
                 rustls::Error::InvalidMessage(_) => TlsError::NotTls,
                 other => TlsError::Other(short(&other.to_string())),
             });
         }
-        let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
+        let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
         match io {
             Some(io) if error.is_connect() => HttpError::Connect(ConnectError::of(io)),
             Some(_) => HttpError::CutOff,
             // The type is private to `hyper`, so its message is compared
             // (`network::cannot_tell_about_a_portal_without_a_complete_response`).
-            None if causes(error)
+            None if chain(error)
                 .any(|cause| cause.to_string() == "connection closed before message completed") =>
             {
                 HttpError::CutOff
@@ -103,16 +96,6 @@ impl HttpError {
             None => HttpError::NotHttp,
         }
     }
-}
-
-/// Returns the error and its causes. `io::Error::source()` skips a wrapped error, so `get_ref` comes first.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        }
-    })
 }
 
 impl fmt::Display for HttpError {

@@ -12,6 +12,7 @@ use reqwest::StatusCode;
 use rustls::CertificateError;
 
 use super::FetchLimits;
+use crate::cause::chain;
 use crate::feed::parse::Unreadable;
 use crate::model::Fault;
 use crate::{text, tls};
@@ -248,10 +249,10 @@ fn write_tls_problem(problem: &TlsProblem, host: &str, f: &mut fmt::Formatter<'_
 
 /// Maps an error of the client. Definite causes come before those that only name the stage.
 pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKind {
-    if let Some(redirect) = causes(error).find_map(|cause| cause.downcast_ref::<RedirectError>()) {
+    if let Some(redirect) = chain(error).find_map(|cause| cause.downcast_ref::<RedirectError>()) {
         return FailureKind::Redirect(*redirect);
     }
-    if let Some(kind) = causes(error).find_map(from_message) {
+    if let Some(kind) = chain(error).find_map(from_message) {
         return kind;
     }
     if error.is_dns() {
@@ -263,28 +264,19 @@ pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKi
             false => FailureKind::Timeout { after: limits.total },
         };
     }
-    if let Some(problem) = causes(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
+    if let Some(problem) = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
         return FailureKind::Tls(tls_problem(problem));
     }
-    let io = causes(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
+    let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     match io.last().and_then(from_io) {
         // Only an established connection can be cut off, so the TLS handshake failed.
         Some(FailureKind::CutOff) if error.is_connect() => FailureKind::Tls(TlsProblem::CutOff),
         Some(kind) => kind,
-        None if error.is_connect() => FailureKind::NoConnection(innermost_message(error)),
+        None if error.is_connect() => {
+            FailureKind::NoConnection(text::plain_line(&tls::root_cause(error), DETAIL_MAX_CHARS))
+        }
         None => FailureKind::NotHttp,
     }
-}
-
-/// Returns the error and its chain of causes. The error inside an `io::Error` is not part of its
-/// `source()`.
-fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
-    std::iter::successors(Some(error), |&error| {
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner),
-            None => error.source(),
-        }
-    })
 }
 
 /// Recognises errors by their message, because their types are private to `hyper-util` and `hyper`.
@@ -339,12 +331,6 @@ fn tls_problem(error: &rustls::Error) -> TlsProblem {
         }
         _ => TlsProblem::Other(tls::describe(error).to_owned()),
     }
-}
-
-/// Returns the message of the innermost cause. The outer ones only repeat the stage.
-fn innermost_message(error: &reqwest::Error) -> String {
-    let message = causes(error).last().map(ToString::to_string).unwrap_or_default();
-    text::plain_line(&message, DETAIL_MAX_CHARS)
 }
 
 #[cfg(test)]
@@ -429,7 +415,7 @@ mod tests {
     fn causes_unwrap_io_errors() {
         let tls = rustls::Error::InvalidCertificate(CertificateError::Expired);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        let found = causes(&wrapped).find_map(|cause| cause.downcast_ref::<rustls::Error>());
+        let found = chain(&wrapped).find_map(|cause| cause.downcast_ref::<rustls::Error>());
         assert_eq!(found.map(tls_problem), Some(TlsProblem::Expired));
     }
 

@@ -24,14 +24,14 @@ use self::encoding::ContentEncoding;
 pub use self::error::{FailureKind, FetchError, RedirectError, TlsProblem};
 pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
+use crate::http::BodyError;
 use crate::model::Document;
-use crate::{gzip, proxy, tls};
+use crate::{gzip, http, proxy, tls};
 
 const CONNECT_S: u64 = 10;
 const TOTAL_S: u64 = 30;
 const REDIRECTS_MAX: usize = 3;
 const VALIDATOR_MAX_BYTES: usize = 1_024;
-const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
 /// Limits for one fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,19 +89,11 @@ impl Fetcher {
     ///
     /// The error is one line with the next step.
     pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
-        tls::install_provider();
-        let client = Client::builder()
-            .user_agent(USER_AGENT)
+        let client = http::tolerant(http::builder())
             .default_headers(headers())
             .connect_timeout(limits.connect)
             .timeout(limits.total)
-            .redirect(Policy::custom(same_origin_only))
-            .referer(false)
-            .pool_max_idle_per_host(0)
-            // RFC 9112 asks recipients to tolerate these.
-            .http1_allow_obsolete_multiline_headers_in_responses(true)
-            .http1_allow_spaces_after_header_name_in_responses(true)
-            .http1_ignore_invalid_headers_in_responses(true);
+            .redirect(Policy::custom(same_origin_only));
         let client = match ca_file {
             // Redirects from http to https are not followed, so plain http needs no certificates in memory.
             _ if !url.is_https() => client.tls_certs_only([]),
@@ -163,16 +155,12 @@ impl Fetcher {
         }
     }
 
-    /// Reads the body as sent. Counts its bytes, because `Content-Length` may be missing.
-    async fn body(&self, mut response: Response) -> Result<Vec<u8>, FetchError> {
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| self.failed(&error))? {
-            if body.len() + chunk.len() > self.limits.body_bytes {
-                return Err(self.failure(FailureKind::TooLarge { limit_bytes: self.limits.body_bytes }));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
+    async fn body(&self, response: Response) -> Result<Vec<u8>, FetchError> {
+        let limit_bytes = self.limits.body_bytes;
+        http::body(response, limit_bytes).await.map_err(|error| match error {
+            BodyError::TooLarge => self.failure(FailureKind::TooLarge { limit_bytes }),
+            BodyError::Transfer(error) => self.failed(&error),
+        })
     }
 
     /// Classifies an unreadable body. A web page over plain HTTP may come from a captive portal. Over
