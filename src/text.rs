@@ -43,6 +43,22 @@ pub fn plain_text(text: &str, max: usize) -> String {
     capped(lines.join("\n").trim_end(), max)
 }
 
+/// Escapes the five special characters of XML and HTML.
+pub fn xml_escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&apos;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 /// Returns a number with its noun: `1 message`, `4,300 messages`, `2 deliveries`. Only regular plurals.
 pub fn counted(number: usize, noun: &str) -> String {
     let number_text = grouped(number);

@@ -7,6 +7,7 @@
 use ring::digest::{SHA256, digest};
 
 use super::{NOTIFY_RELOAD_SINCE, Scope};
+use crate::text;
 
 const USER_UNIT: &str = include_str!("../../systemd/user/statusd.service");
 const SYSTEM_UNIT: &str = include_str!("../../systemd/statusd.service");
@@ -189,13 +190,13 @@ fn agent(program: &str, log: &str) -> String {
         let value = match line.trim() {
             "<key>ProgramArguments</key>" => {
                 rest.by_ref().find(|line| line.trim() == "</array>");
-                let arguments =
-                    [program, "run"].map(|argument| format!("    <string>{}</string>\n", escaped(argument)));
+                let arguments = [program, "run"]
+                    .map(|argument| format!("    <string>{}</string>\n", text::xml_escaped(argument)));
                 format!("  <array>\n{}  </array>", arguments.concat())
             }
             "<key>StandardErrorPath</key>" => {
                 rest.next();
-                format!("  <string>{}</string>", escaped(log))
+                format!("  <string>{}</string>", text::xml_escaped(log))
             }
             _ => {
                 lines.push(line.to_owned());
@@ -210,10 +211,6 @@ fn agent(program: &str, log: &str) -> String {
     }
     let doctype = LAUNCH_AGENT.lines().find(|line| line.starts_with("<!DOCTYPE")).unwrap_or_default();
     format!("{doctype}\n{}\n", lines.join("\n"))
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ),
     ("exit_code", &["config", "store"]),
     ("logging", &["channel", "clock", "config", "text"]),
-    ("service", &[]),
+    ("service", &["text"]),
     ("status_socket", &[]),
     (
         "daemon",

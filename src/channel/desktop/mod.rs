@@ -113,7 +113,7 @@ fn bubble(
     was_undismissed: bool,
 ) -> Notification {
     let body = text::plain_text(&notice.body, BODY_MAX);
-    let body = if capabilities.markup { escaped(&body) } else { without_angle_brackets(&body) };
+    let body = if capabilities.markup { text::xml_escaped(&body) } else { without_angle_brackets(&body) };
     let mut bubble = Notification::new();
     bubble.appname(APP_NAME).summary(&text::plain_line(&notice.title, TITLE_MAX)).body(&body);
     let is_alarm = notice.severity == Severity::Alert;
@@ -128,22 +128,6 @@ fn bubble(
     #[cfg(not(target_os = "macos"))]
     xdg::add_hints(&mut bubble, notice.severity, urgency, capabilities);
     bubble
-}
-
-/// Escapes the five special characters of the notification markup.
-pub(super) fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out.push_str("&amp;"),
-            '<' => out.push_str("&lt;"),
-            '>' => out.push_str("&gt;"),
-            '"' => out.push_str("&quot;"),
-            '\'' => out.push_str("&apos;"),
-            other => out.push(other),
-        }
-    }
-    out
 }
 
 /// Replaces angle brackets for servers without markup. dunst reads markup although it reports none if its

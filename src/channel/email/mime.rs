@@ -11,7 +11,6 @@ use lettre::message::{Mailbox, MultiPart, SinglePart};
 use ring::digest::{Context, SHA256};
 
 use super::super::Notice;
-use super::super::desktop::escaped;
 use crate::model::Severity;
 use crate::text;
 
@@ -108,8 +107,8 @@ fn html(title: &str, body: &str, notice: &Notice) -> String {
          <p>{}</p>\n\
          <p><a href=\"{page}\">Apple's own page</a></p>\n\
          </body></html>\n",
-        escaped(title),
-        escaped(body).replace('\n', "<br>\n"),
+        text::xml_escaped(title),
+        text::xml_escaped(body).replace('\n', "<br>\n"),
     )
 }
 
