@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::apple::OutageHistory;
 use super::checks::{Group, Selection};
 use super::daemon::Database;
-use super::network;
+use super::network::{self, ClockOffset};
 use crate::cause::cannot;
 use crate::channel::Channel;
 use crate::doctor::probe::{ProbeConfig, ProbeEnvironment};
@@ -119,6 +119,7 @@ pub async fn collect(
     on_collected: &dyn Fn(&'static str),
 ) -> Observations {
     let Inputs { now, with_speed, .. } = *inputs;
+    let began = Instant::now();
     let wants_phones = selection.wants_any_of(Group::Phone);
     let wants_network = selection.wants_any_of(Group::Network);
     let (history, database) = match inputs.private_database.take() {
@@ -130,9 +131,9 @@ pub async fn collect(
     let phones = collect_phones(&inputs.usbmuxd, &inputs.releases, selection, now);
     let locations = std::mem::take(&mut inputs.backup_locations);
     let wants_desktop = selection.wants("desktop") && inputs.desktop.is_some();
-    // An outage last night may explain the phone's last backup.
-    let wants_feed = selection.wants("apple") || wants_phones;
-    let (feed, network, phones, storage, backups, daemon, desktop) = tokio::join!(
+    // An outage last night may explain the phone's last backup, and the response contains the time.
+    let wants_feed = selection.wants("apple") || selection.wants(network::CLOCK) || wants_phones;
+    let (feed, mut network, phones, storage, backups, daemon, desktop) = tokio::join!(
         timed("apple", wants_feed, TIMEOUT, on_collected, inputs.fetcher.first_fetch()),
         timed("network", wants_network, network_timeout, on_collected, network),
         timed("phone", wants_phones, TIMEOUT, on_collected, phones),
@@ -153,6 +154,9 @@ pub async fn collect(
         ),
         timed("desktop", wants_desktop, TIMEOUT, on_collected, shows_notifications(&mut inputs.desktop)),
     );
+    if let (Collected::Done(report), Some(time)) = (&mut network, inputs.fetcher.server_time()) {
+        report.clock.push(ClockOffset { server: "the feed's server", ahead_s: time.ahead_s(now, began) });
+    }
     let system_service_command = inputs.system_service_command.take();
     Observations {
         feed,

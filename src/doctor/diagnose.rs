@@ -43,7 +43,7 @@ pub fn diagnose(
     let history = observations.history.as_ref();
     let mut findings =
         collected("apple", &observations.feed, |feed| vec![apple::diagnose_feed(feed, history, &context)]);
-    let is_feed_read = observations.feed.done().is_some_and(Result::is_ok);
+    let is_feed_read = selection.wants("apple") && observations.feed.done().is_some_and(Result::is_ok);
     findings.push(apple::diagnose_history(history, is_feed_read, &context));
     findings.extend(match &observations.network {
         Collected::Done(report) => network::diagnose(report, selection.ids()),
@@ -136,6 +136,8 @@ fn diagnose_ios(phones: &Phones, now: Timestamp, identifiers: bool) -> Vec<Findi
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     static UTC: TimeZone = TimeZone::UTC;
@@ -167,6 +169,41 @@ mod tests {
         for id in ["apple", "portal", "speed", "phone", "local-backups", "icloud-storage", "daemon"] {
             let finding = findings.iter().find(|finding| finding.id == id).expect(id);
             assert_eq!((finding.status, finding.seen.as_str()), (Status::CannotTell, "timed out after 18 s"));
+        }
+    }
+
+    #[test]
+    fn the_history_reports_an_ongoing_outage_if_the_check_of_the_feed_is_skipped() {
+        use crate::model::{Document, EventKind, Outage, Phase, Stamp};
+        let now = "2026-05-05T12:00:00Z".parse().expect("a time");
+        let outage = Outage {
+            service: "iCloud Backup".to_owned(),
+            message_id: "1".to_owned(),
+            occurrence: 1,
+            kind: EventKind::Outage,
+            phase: Phase::Ongoing(None),
+            start: Some(now),
+            end: None,
+            first_seen: now,
+            users_affected: None,
+            message: String::new(),
+            counts: BTreeMap::new(),
+        };
+        let history = apple::OutageHistory { outages: vec![outage], ..apple::OutageHistory::default() };
+        let document = Document { stamp: Stamp::at(now), banner: None, services: BTreeMap::new() };
+        let observations = Observations {
+            feed: Collected::Done(Ok(document)),
+            history: Some(history),
+            ..everything_timed_out()
+        };
+        let context =
+            DiagnosisContext { now, zone: &UTC, watch: &[], edition: Edition::Consumer, identifiers: false };
+        for (only, expected) in [("clock,history", Status::Problem), ("apple,history", Status::Ok)] {
+            let only: Vec<String> = only.split(',').map(str::to_owned).collect();
+            let selection = Selection::new(&only, &[]).expect("known checks");
+            let findings = diagnose(&observations, &selection, &context);
+            let history = findings.iter().find(|finding| finding.id == "history").expect("a finding");
+            assert_eq!(history.status, expected, "{history:?}");
         }
     }
 

@@ -315,6 +315,40 @@ async fn hanging_phone_affects_only_its_own_checks() {
     );
 }
 
+#[tokio::test]
+async fn two_servers_must_agree_about_the_clock() {
+    let (page, feed) = (Apple::start().await, Apple::start().await);
+    let home = configured(&feed, "");
+    let to_page = format!("captive.apple.com:80:{}", page.address());
+    let dated = |response: Response, ahead_s: Option<i64>| match ahead_s {
+        Some(ahead_s) => {
+            let time = Timestamp::from_second(ago(ahead_s)).expect("a time");
+            response.header("Date", &time.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string())
+        }
+        None => response,
+    };
+    const YEARS_S: i64 = 3 * 365 * DAY_S;
+    let success = "<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
+    for (ahead_of_page_s, ahead_of_feed_s, status, seen) in [
+        (Some(0), Some(0), "ok", "this computer's clock is correct"),
+        (Some(630), Some(630), "problem", "this computer's clock is 10 min ahead"),
+        (Some(-630), Some(-630), "problem", "this computer's clock is 10 min behind"),
+        (Some(YEARS_S), Some(0), "cannot_tell", "the servers sent different times"),
+        (Some(0), Some(-YEARS_S), "cannot_tell", "the servers sent different times"),
+        (None, Some(630), "cannot_tell", "only one server sent the time"),
+        (None, None, "cannot_tell", "no server sent the time"),
+    ] {
+        page.respond(dated(Response::ok(success), ahead_of_page_s));
+        feed.respond(dated(Response::status(503), ahead_of_feed_s));
+        let output = home.run(&["doctor", "--only", "clock", "--connect-to", &to_page, "--json"]).await;
+        let json = report(&output);
+        let clock = finding(&json, "clock");
+        assert_eq!(clock["status"], status, "{json:#}");
+        assert!(clock["seen"].as_str().is_some_and(|text| text.ends_with(seen)), "{clock}");
+    }
+    assert_eq!((page.requests().len(), feed.requests().len()), (7, 7), "one request each");
+}
+
 /// Runs in an empty network namespace, as if the cable were unplugged.
 #[tokio::test]
 async fn blames_the_network_when_offline() {

@@ -11,7 +11,6 @@ use std::time::Duration;
 use crate::common::apple::{Apple, Response, ServerCert};
 use crate::common::hosts::{Authority, HostBehaviour, MockHost, self_signed};
 use crate::common::http_server::{ClosedPort, with_timeout};
-use crate::common::time_server::{SntpReply, TimeServer};
 use jiff::Timestamp;
 use statusd::doctor::network::{IDS, collect, diagnose};
 use statusd::doctor::probe::{ConnectTo, HOSTS, ProbeConfig, ProbeLimits, RootList};
@@ -263,13 +262,20 @@ async fn checks_certificates_against_the_given_time() {
         HostBehaviour::Tls(authorities.public.acceptor(host, ServerCert::Valid))
     })
     .await;
-    let wanted = BTreeSet::from(["hosts"]);
+    let apple = Apple::start().await;
+    let date = "Wed, 25 Nov 2026 12:00:00 GMT";
+    apple.respond(Response::ok(SUCCESS).header("Date", date));
+    net.connect_to.push(to("captive.apple.com", 80, apple.address()));
+    let wanted = BTreeSet::from(["hosts", "clock"]);
     // rcgen's certificates are valid from 1975 to 4096.
     let past = "1974-06-01T00:00:00Z".parse().expect("a time");
-    let time = TimeServer::start(SntpReply::Offset(0)).await;
-    net.connect_to.push(to("time.apple.com", 123, time.address));
     let found = diagnose(&collect(&net, &|_| None, &wanted, false, past).await, &wanted);
     check(&found[0], Status::Problem, COMPUTER, "the certificate is not valid yet");
+    check(&found[1], Status::Problem, COMPUTER, "days behind");
+    // The date of a login page does not count.
+    apple.respond(Response::html().header("Date", date));
+    let found = diagnose(&collect(&net, &|_| None, &wanted, false, past).await, &wanted);
+    check(&found[1], Status::CannotTell, None, "no server sent the time");
 }
 
 #[tokio::test]
@@ -315,51 +321,6 @@ async fn warns_if_only_ipv6_is_broken() {
     let found = findings(&net, &["hosts", "ipv6"]).await;
     check(&found[0], Status::Ok, None, "all 10");
     check(&found[1], Status::Warning, NETWORK, "IPv6 is broken on this network");
-}
-
-async fn clock(reply: SntpReply) -> Finding {
-    let server = TimeServer::start(reply).await;
-    // Sends no usable date.
-    let apple = Apple::start().await;
-    let address = apple.url_of("").trim_start_matches("http://").parse().expect("an address");
-    let mut net = Authorities::new().net();
-    net.limits.time = SHORT;
-    net.connect_to.push(to("time.apple.com", 123, server.address));
-    net.connect_to.push(to("captive.apple.com", 80, address));
-    finding(&net, "clock").await
-}
-
-#[tokio::test]
-async fn compares_the_clock_with_apples_time_server() {
-    check(&clock(SntpReply::Offset(0)).await, Status::Ok, None, "correct");
-    check(&clock(SntpReply::Offset(-100)).await, Status::Warning, COMPUTER, "s ahead");
-    check(&clock(SntpReply::Offset(3 * 3_600 + 60)).await, Status::Problem, COMPUTER, "3 h behind");
-    // Beyond the end of NTP's first era.
-    check(&clock(SntpReply::Offset(20 * 365 * 86_400)).await, Status::Problem, COMPUTER, "days behind");
-    check(&clock(SntpReply::None).await, Status::CannotTell, None, "no response within 0.6 s");
-    check(&clock(SntpReply::WrongOrigin).await, Status::CannotTell, None, "not a response to this request");
-    check(&clock(SntpReply::KissOfDeath).await, Status::CannotTell, None, "(RATE)");
-    check(&clock(SntpReply::Unsynchronised).await, Status::CannotTell, None, "does not know the time");
-    check(&clock(SntpReply::Short).await, Status::CannotTell, None, "too short");
-}
-
-#[tokio::test]
-async fn falls_back_to_the_date_header_without_a_time_server() {
-    let server = TimeServer::start(SntpReply::None).await;
-    let apple = Apple::start().await;
-    let address = apple.url_of("").trim_start_matches("http://").parse().expect("an address");
-    let mut net = Authorities::new().net();
-    net.limits.time = SHORT;
-    net.connect_to.push(to("time.apple.com", 123, server.address));
-    net.connect_to.push(to("captive.apple.com", 80, address));
-    let past = "Tue, 02 Jan 2024 03:04:05 GMT";
-    apple.respond(Response::ok(SUCCESS).header("Date", past));
-    let found = finding(&net, "clock").await;
-    check(&found, Status::Problem, COMPUTER, "days ahead");
-    assert!(found.evidence[0].contains("Apple's test page"), "{found:?}");
-    // The date of a login page does not count.
-    apple.respond(Response::html().header("Date", past));
-    check(&finding(&net, "clock").await, Status::CannotTell, None, "no response");
 }
 
 #[tokio::test]
@@ -575,9 +536,8 @@ mod namespaces {
         assert_isolated();
         let mut net = Authorities::new().net();
         point_hosts_to(&mut net, &[FAR_V4, FAR_V6]);
-        let far_end = SocketAddr::new(FAR_V4.parse().expect("an address"), 123);
-        net.connect_to.push(to("time.apple.com", 123, far_end));
-        net.connect_to.push(to("captive.apple.com", 80, SocketAddr::new(far_end.ip(), 80)));
+        let far_end = SocketAddr::new(FAR_V4.parse().expect("an address"), 80);
+        net.connect_to.push(to("captive.apple.com", 80, far_end));
         let found = findings(&net, &["portal", "hosts", "ipv6", "interception", "clock"]).await;
         let [portal, hosts, ipv6, interception, clock] = found.as_slice() else { panic!("{found:?}") };
         check(portal, Status::CannotTell, None, "no route from this computer");
@@ -586,7 +546,7 @@ mod namespaces {
         check_line(hosts, "setup.icloud.com IPv6", "no route from this computer");
         check(ipv6, Status::CannotTell, None, "neither IPv4 nor IPv6 works");
         check(interception, Status::CannotTell, None, "no Apple host");
-        check(clock, Status::CannotTell, None, "no route from this computer");
+        check(clock, Status::CannotTell, None, "no server sent the time");
         // With the system's resolver, whose name server does not exist.
         let hosts = finding(&Authorities::new().net(), "hosts").await;
         check(&hosts, Status::Problem, NETWORK, "no internet connection: the name server does not respond");

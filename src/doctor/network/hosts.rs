@@ -5,11 +5,11 @@
 use std::time::Duration;
 
 use super::super::{Blame, Finding, Status};
-use super::{HOSTS, NetworkReport, host_reports, is_reached, join_names};
+use super::{HOSTS, NetworkReport, clock, host_reports, is_reached, join_names};
 use crate::doctor::guide::GuideStep;
 use crate::doctor::probe::{
-    AddressFamily, CertificateInfo, Clock, ConnectError, ConnectOutcome, Endpoint, HostReport, Proxy,
-    Purpose, ResolveError, THIRD_PARTY_HOST, ThirdParty, Trust, TrustError,
+    AddressFamily, CertificateInfo, ConnectError, ConnectOutcome, Endpoint, HostReport, Proxy, Purpose,
+    ResolveError, THIRD_PARTY_HOST, ThirdParty, Trust, TrustError,
 };
 
 /// From this deviation on, a valid certificate can look expired or not yet valid.
@@ -32,7 +32,6 @@ const BEHIND_PROXY: &str = "Phones do not use this computer's proxy. If the phon
                             its Wi-Fi settings, or ask the network's administrator to allow Apple's hosts.";
 
 pub(super) fn diagnose(network: &NetworkReport) -> Finding {
-    let clock = network.clock.as_ref();
     let reports = match host_reports(HOSTS, network.hosts.as_ref()) {
         Ok(reports) => reports,
         Err(finding) => return *finding,
@@ -48,7 +47,7 @@ pub(super) fn diagnose(network: &NetworkReport) -> Finding {
             )
         }
         failing if failing.len() == reports.len() => none_reached(failing, network),
-        failing => some_not_reached(failing, reports.len(), clock),
+        failing => some_not_reached(failing, reports.len(), network),
     };
     finding.evidence(reports.iter().flat_map(evidence))
 }
@@ -82,7 +81,7 @@ fn none_reached(failing: &[&HostReport], network: &NetworkReport) -> Finding {
         return problem(format!("this computer has no internet connection: {reason}")).todo(OFFLINE);
     }
     let seen = format!("none of {count} Apple hosts can be reached from this computer: {reason}");
-    if is_caused_by_clock(failing, network.clock.as_ref()) {
+    if is_caused_by_clock(failing, network) {
         return problem(seen).blame(Blame::Computer).todo(CLOCK);
     }
     let todo =
@@ -96,18 +95,20 @@ fn completed_tls(report: &HostReport) -> bool {
 }
 
 fn has_unknown_issuer(report: &HostReport) -> bool {
-    match furthest(report) {
-        ConnectOutcome::TlsEstablished { certificate, .. } => {
-            certificate.trust == Trust::Untrusted(TrustError::UnknownIssuer)
-        }
-        ConnectOutcome::NoName(_)
-        | ConnectOutcome::NoAddress
-        | ConnectOutcome::NoConnection { .. }
-        | ConnectOutcome::NoTls { .. } => false,
-    }
+    certificate_error(report) == Some(&TrustError::UnknownIssuer)
 }
 
-fn some_not_reached(failing: &[&HostReport], count: usize, clock: Option<&Clock>) -> Finding {
+/// Returns why the host's certificate is untrusted.
+pub(super) fn certificate_error(report: &HostReport) -> Option<&TrustError> {
+    if let ConnectOutcome::TlsEstablished { certificate, .. } = furthest(report)
+        && let Trust::Untrusted(error) = &certificate.trust
+    {
+        return Some(error);
+    }
+    None
+}
+
+fn some_not_reached(failing: &[&HostReport], count: usize, network: &NetworkReport) -> Finding {
     let (needed, not_needed): (Vec<&HostReport>, Vec<&HostReport>) =
         failing.iter().copied().partition(|report| is_needed(report));
     let named = if needed.is_empty() { &not_needed } else { &needed };
@@ -126,7 +127,7 @@ fn some_not_reached(failing: &[&HostReport], count: usize, clock: Option<&Clock>
     let status = if needed.is_empty() { Status::Warning } else { Status::Problem };
     let finding = Finding::new(HOSTS, status, seen);
     match status {
-        _ if is_caused_by_clock(failing, clock) => finding.blame(Blame::Computer).todo(CLOCK),
+        _ if is_caused_by_clock(failing, network) => finding.blame(Blame::Computer).todo(CLOCK),
         Status::Problem => finding.blame(Blame::Network).todo(BLOCKED).step(GuideStep::WifiAndPower),
         Status::Ok | Status::Warning | Status::Skipped | Status::CannotTell => {
             finding.blame(Blame::Network).todo(NOT_NEEDED)
@@ -168,20 +169,14 @@ fn has_no_route(report: &HostReport) -> bool {
     is_offline(&report.v4) && is_offline(&report.v6)
 }
 
-fn is_caused_by_clock(failing: &[&HostReport], clock: Option<&Clock>) -> bool {
-    let is_wrong = match clock {
-        Some(Clock::Measured { ahead_s, .. }) => ahead_s.unsigned_abs() >= CLOCK_WRONG_S,
+fn is_caused_by_clock(failing: &[&HostReport], network: &NetworkReport) -> bool {
+    let is_wrong = match clock::ahead_s(network) {
+        Some(ahead_s) => ahead_s.unsigned_abs() >= CLOCK_WRONG_S,
         // Several certificates do not expire on the same day.
-        Some(Clock::Unknown(_)) | None => failing.len() > 1,
+        None => failing.len() > 1,
     };
-    let has_date_error = |report: &&HostReport| match furthest(report) {
-        ConnectOutcome::TlsEstablished { certificate, .. } => {
-            matches!(certificate.trust, Trust::Untrusted(TrustError::Expired | TrustError::NotYetValid))
-        }
-        ConnectOutcome::NoName(_)
-        | ConnectOutcome::NoAddress
-        | ConnectOutcome::NoConnection { .. }
-        | ConnectOutcome::NoTls { .. } => false,
+    let has_date_error = |report: &&HostReport| {
+        matches!(certificate_error(report), Some(TrustError::Expired | TrustError::NotYetValid))
     };
     is_wrong && failing.iter().all(has_date_error)
 }

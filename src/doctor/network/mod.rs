@@ -19,9 +19,8 @@ use jiff::Timestamp;
 
 use super::Finding;
 use crate::doctor::probe::{
-    Clock, ClockSource, HostReport, Portal, PortalPage, ProbeConfig, ProbeEnvironment, Proxy, Speed,
-    SpeedError, ThirdParty, measure_clock, measure_speed, probe_hosts, probe_portal, probe_proxy,
-    probe_third_party,
+    HostReport, Portal, PortalPage, ProbeConfig, ProbeEnvironment, Proxy, Speed, SpeedError, ThirdParty,
+    measure_speed, probe_hosts, probe_portal, probe_proxy, probe_third_party,
 };
 
 pub const PORTAL: &str = "portal";
@@ -44,10 +43,19 @@ pub struct NetworkReport {
     /// Errors are one line.
     pub hosts: Option<Result<Vec<HostReport>, String>>,
     pub proxy: Option<Proxy>,
-    pub clock: Option<Clock>,
+    /// One for each server that sent the time. The caller adds the feed's.
+    pub clock: Vec<ClockOffset>,
     pub speed: Option<Result<Speed, SpeedError>>,
     /// Probed only if no Apple host is reachable.
     pub third_party: Option<ThirdParty>,
+}
+
+/// This computer's clock, compared with a server's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClockOffset {
+    pub server: &'static str,
+    /// Positive: this computer's clock is ahead.
+    pub ahead_s: i64,
 }
 
 /// Collects the data for the selected checks in parallel. Ignores ids that are not in [`IDS`]. `now` is the
@@ -64,35 +72,25 @@ pub async fn collect(
 ) -> NetworkReport {
     let config = Arc::new(config.clone());
     let wants = |ids: &[&str]| ids.iter().any(|id| selected.contains(id));
-    let (portal, hosts, proxy, clock) = tokio::join!(
-        // The date of the test page is the fallback of the clock check.
+    let (portal, hosts, proxy) = tokio::join!(
         when(wants(&[PORTAL, CLOCK]), probe_portal(&config, now)),
         when(wants(&[HOSTS, IPV6, INTERCEPTION, PROXY]), probe_hosts(&config, now)),
         when(wants(&[PROXY, HOSTS]), probe_proxy(&config, environment)),
-        when(wants(&[CLOCK, HOSTS]), measure_clock(&config, now)),
     );
     let is_apple_unreachable = matches!(&hosts, Some(Ok(reports)) if !reports.iter().any(is_reached));
     let third_party =
         when(is_apple_unreachable && config.allow_third_party && wants(&[HOSTS]), probe_third_party(&config))
             .await;
     let speed = when(with_speed && wants(&[SPEED]), measure_speed(&config)).await;
-    let clock = clock.map(|clock| or_portal_date(clock, portal.as_ref()));
+    // The date of another page is not Apple's.
+    let apples = portal.iter().filter(|portal| portal.page == PortalPage::Open);
+    let reading = |ahead_s| ClockOffset { server: "Apple's test page", ahead_s };
+    let clock = apples.filter_map(|portal| portal.ahead_s).map(reading).collect();
     NetworkReport { portal, hosts, proxy, clock, speed, third_party }
 }
 
 async fn when<T>(is_needed: bool, probe: impl Future<Output = T>) -> Option<T> {
     if is_needed { Some(probe.await) } else { None }
-}
-
-/// Falls back on the date of Apple's test page, because many networks block NTP. The date of another page
-/// is not used.
-fn or_portal_date(clock: Clock, portal: Option<&Portal>) -> Clock {
-    match (&clock, portal) {
-        (Clock::Unknown(_), Some(Portal { page: PortalPage::Open, ahead_s: Some(ahead_s) })) => {
-            Clock::Measured { ahead_s: *ahead_s, source: ClockSource::WebPage }
-        }
-        _ => clock,
-    }
 }
 
 /// Returns one finding for each selected check, in the order of [`IDS`].
@@ -103,7 +101,7 @@ pub fn diagnose(network: &NetworkReport, selected: &BTreeSet<&str>) -> Vec<Findi
         IPV6 => Some(ipv6::diagnose(network.hosts.as_ref())),
         INTERCEPTION => Some(interception::diagnose(network.hosts.as_ref())),
         PROXY => Some(proxy::diagnose(network.proxy.as_ref(), network.hosts.as_ref())),
-        CLOCK => Some(clock::diagnose(network.clock.as_ref())),
+        CLOCK => Some(clock::diagnose(network)),
         SPEED => Some(speed::diagnose(network.speed.as_ref())),
         _ => None,
     };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::doctor::probe::{
-    CertificateInfo, ClockError, ConnectError, ConnectOutcome, Endpoint, ForeignResponse, HOSTS as APPLES,
-    HttpError, ProxyConnectError, ResolveError, SetProxy, TlsError, Trust, TrustError,
+    CertificateInfo, ConnectError, ConnectOutcome, Endpoint, ForeignResponse, HOSTS as APPLES, HttpError,
+    ProxyConnectError, ResolveError, SetProxy, TlsError, Trust, TrustError,
 };
 use crate::doctor::{Blame, Status};
 use crate::proxy::Proxies;
@@ -202,12 +202,16 @@ fn some_hosts_are_reached() {
     check(HOSTS, &icloud, Status::Problem, NETWORK, "; 2 less important");
 }
 
+fn readings(ahead_s: &[i64]) -> Vec<ClockOffset> {
+    ahead_s.iter().map(|ahead_s| ClockOffset { server: "a server", ahead_s: *ahead_s }).collect()
+}
+
 #[test]
 fn a_wrong_clock_makes_certificates_look_invalid() {
     let expired = all(&established(Trust::Untrusted(TrustError::Expired)), &ConnectOutcome::NoAddress);
-    let with_clock = |network: &NetworkReport, ahead_s| {
-        let clock = Clock::Measured { ahead_s, source: ClockSource::TimeServer };
-        NetworkReport { clock: Some(clock), ..network.clone() }
+    let with_clock = |network: &NetworkReport, ahead_s| NetworkReport {
+        clock: readings(&[ahead_s, ahead_s]),
+        ..network.clone()
     };
     check(HOSTS, &expired, Status::Problem, COMPUTER, "has expired");
     check(HOSTS, &with_clock(&expired, 40_000_000), Status::Problem, COMPUTER, "has expired");
@@ -329,28 +333,45 @@ fn proxy() {
 #[test]
 fn clock() {
     #[track_caller]
-    fn finds(ahead_s: i64, status: Status, blame: Option<Blame>, seen: &str) {
-        let clock = Clock::Measured { ahead_s, source: ClockSource::TimeServer };
-        check(CLOCK, &NetworkReport { clock: Some(clock), ..NetworkReport::default() }, status, blame, seen);
+    fn finds(ahead_s: &[i64], status: Status, blame: Option<Blame>, seen: &str) {
+        let network = NetworkReport { clock: readings(ahead_s), ..NetworkReport::default() };
+        check(CLOCK, &network, status, blame, seen);
+        assert_eq!(found(CLOCK, &network).evidence.len(), ahead_s.len());
     }
-    finds(0, Status::Ok, None, "correct");
-    finds(-29, Status::Ok, None, "correct");
-    finds(30, Status::Warning, COMPUTER, "30 s ahead");
-    finds(-299, Status::Warning, COMPUTER, "4 min behind");
-    finds(-300, Status::Problem, COMPUTER, "5 min behind");
-    finds(10_800, Status::Problem, COMPUTER, "3 h ahead");
-    finds(i64::MIN, Status::Problem, COMPUTER, "days behind");
-    let unknown = Clock::Unknown(ClockError::Timeout { after: Duration::from_secs(4) });
-    let network = NetworkReport { clock: Some(unknown.clone()), ..NetworkReport::default() };
-    check(CLOCK, &network, Status::CannotTell, None, "no response within 4 s");
+    finds(&[0, 0], Status::Ok, None, "correct");
+    finds(&[-29, -29], Status::Ok, None, "correct");
+    finds(&[30, 30], Status::Warning, COMPUTER, "30 s ahead");
+    finds(&[-299, -299], Status::Warning, COMPUTER, "4 min behind");
+    finds(&[-300, -300], Status::Problem, COMPUTER, "5 min behind");
+    finds(&[10_800, 10_830], Status::Problem, COMPUTER, "3 h ahead");
+    finds(&[i64::MIN, i64::MIN], Status::Problem, COMPUTER, "days behind");
 
-    let portal = |page| Portal { page, ahead_s: Some(600) };
-    let by_page = Clock::Measured { ahead_s: 600, source: ClockSource::WebPage };
-    assert_eq!(or_portal_date(unknown.clone(), Some(&portal(PortalPage::Open))), by_page);
-    let captive = PortalPage::Captive(ForeignResponse { status: 200, host: None });
-    assert_eq!(or_portal_date(unknown.clone(), Some(&portal(captive))), unknown);
-    let measured = Clock::Measured { ahead_s: 1, source: ClockSource::TimeServer };
-    assert_eq!(or_portal_date(measured.clone(), Some(&portal(PortalPage::Open))), measured);
+    finds(&[], Status::CannotTell, None, "no server sent the time");
+    finds(&[0], Status::CannotTell, None, "only one server sent the time");
+    finds(&[600], Status::CannotTell, None, "only one server sent the time");
+    finds(&[0, 31], Status::CannotTell, None, "the servers sent different times");
+    finds(&[0, 100_000_000], Status::CannotTell, None, "the servers sent different times");
+    finds(&[i64::MIN, 2, 1], Status::Ok, None, "correct");
+    finds(&[600, 0, 601], Status::Problem, COMPUTER, "10 min ahead");
+}
+
+#[test]
+fn certificates_confirm_the_time_of_one_server() {
+    #[track_caller]
+    fn finds(network: &NetworkReport, ahead_s: i64, status: Status, seen: &str) {
+        let network = NetworkReport { clock: readings(&[ahead_s]), ..network.clone() };
+        check(CLOCK, &network, status, (status == Status::Problem).then_some(Blame::Computer), seen);
+    }
+    let untrusted = |error| (established(Trust::Untrusted(error)), ConnectOutcome::NoAddress);
+    let expired = network_with(|_| Some(untrusted(TrustError::Expired)));
+    finds(&expired, 40_000_000, Status::Problem, "days ahead");
+    finds(&expired, -40_000_000, Status::CannotTell, "only one server");
+    finds(&expired, 0, Status::CannotTell, "only one server");
+    let early = network_with(|_| Some(untrusted(TrustError::NotYetValid)));
+    finds(&early, -40_000_000, Status::Problem, "days behind");
+    finds(&network_with(|_| None), 40_000_000, Status::CannotTell, "only one server");
+    let one = network_with(|host| (host == "gsa.apple.com").then(|| untrusted(TrustError::Expired)));
+    finds(&one, 40_000_000, Status::CannotTell, "only one server");
 }
 
 #[test]

@@ -31,7 +31,7 @@ pub enum ResolveError {
     Other(String),
 }
 
-/// A TCP connection was not established, or a UDP packet was not sent.
+/// A TCP connection was not established.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectError {
     /// This computer has no route to addresses of this family.

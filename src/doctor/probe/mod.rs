@@ -2,7 +2,6 @@
 //!
 //! Collects data and draws no conclusions. Each probe ends within its limit (`ProbeLimits`).
 
-mod clock;
 mod connect_to;
 mod error;
 mod hosts;
@@ -24,7 +23,6 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::sync::oneshot;
 
-pub use self::clock::{Clock, ClockError, ClockSource, measure_clock};
 pub use self::connect_to::ConnectTo;
 pub use self::error::{ConnectError, ResolveError, TlsError};
 pub use self::hosts::{ConnectOutcome, Endpoint, HOSTS, Host, HostReport, Purpose, probe_hosts};
@@ -42,8 +40,6 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(4);
 const TLS_LIMIT: Duration = Duration::from_secs(4);
 /// For a small page, from DNS to the last byte.
 const PAGE_LIMIT: Duration = Duration::from_secs(8);
-/// For one response of the time server. The request is sent twice, because packets get lost.
-const TIME_LIMIT: Duration = Duration::from_millis(2_000);
 /// For all uploads together.
 const SPEED_LIMIT: Duration = Duration::from_secs(8);
 /// The program measures the two directions one after the other, about ten seconds each.
@@ -85,7 +81,6 @@ pub struct ProbeLimits {
     pub connect: Duration,
     pub tls: Duration,
     pub page: Duration,
-    pub time: Duration,
     pub speed: Duration,
     pub network_quality: Duration,
 }
@@ -125,7 +120,6 @@ impl Default for ProbeLimits {
             connect: CONNECT_LIMIT,
             tls: TLS_LIMIT,
             page: PAGE_LIMIT,
-            time: TIME_LIMIT,
             speed: SPEED_LIMIT,
             network_quality: NETWORK_QUALITY_LIMIT,
         }
@@ -182,7 +176,6 @@ mod tests {
     fn all_layers_of_a_host_end_within_12_s() {
         let limits = ProbeLimits::default();
         assert!(limits.name + limits.connect + limits.tls < Duration::from_secs(12));
-        assert!(limits.time * 2 + limits.name < Duration::from_secs(12));
         assert!(limits.page < Duration::from_secs(12));
     }
 

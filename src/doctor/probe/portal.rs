@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
-use reqwest::header::{DATE, HeaderMap, LOCATION};
+use reqwest::header::{HeaderMap, LOCATION};
 use reqwest::{StatusCode, Url};
 
 use super::ProbeConfig;
 use super::error::short;
 use super::web::{self, HttpError};
+use crate::feed::fetch::ServerTime;
 
 const URL: &str = "http://captive.apple.com/hotspot-detect.html";
 const SUCCESS: &[u8] = b"<HTML><HEAD><TITLE>Success</TITLE></HEAD><BODY>Success</BODY></HTML>";
@@ -24,7 +24,7 @@ const BODY_MAX_BYTES: usize = SUCCESS.len() + 1;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Portal {
     pub page: PortalPage,
-    /// The seconds by which this computer's clock is ahead of the response's `Date`.
+    /// The seconds by which this computer's clock is ahead of the server's.
     pub ahead_s: Option<i64>,
 }
 
@@ -58,9 +58,7 @@ pub async fn probe_portal(config: &Arc<ProbeConfig>, now: Timestamp) -> Portal {
         Ok(response) => response,
         Err(error) => return unreachable(HttpError::of(&error, limit)),
     };
-    let date = date(response.headers());
-    let elapsed_s = i64::try_from(began.elapsed().as_secs()).unwrap_or(0);
-    let ahead_s = date.map(|date| now.as_second() + elapsed_s - date.as_second());
+    let ahead_s = ServerTime::from_headers(response.headers()).map(|time| time.ahead_s(now, began));
     let foreign =
         ForeignResponse { status: response.status().as_u16(), host: redirect_host(response.headers()) };
     if response.status() != StatusCode::OK {
@@ -77,10 +75,6 @@ pub async fn probe_portal(config: &Arc<ProbeConfig>, now: Timestamp) -> Portal {
 fn is_success(body: &[u8]) -> bool {
     let body = body.strip_suffix(b"\n").unwrap_or(body);
     body == SUCCESS
-}
-
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    DateTimeParser::new().parse_timestamp(headers.get(DATE)?.to_str().ok()?).ok()
 }
 
 /// Returns the host only, because paths and queries of login pages contain device addresses.

@@ -5,13 +5,13 @@
 
 mod encoding;
 mod error;
+mod server_time;
 mod url;
 
 use std::panic::resume_unwind;
 use std::path::Path;
 use std::time::Duration;
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, DATE, ETAG, HeaderMap, HeaderName, HeaderValue,
     IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
@@ -22,6 +22,7 @@ use tokio::task::spawn_blocking;
 
 use self::encoding::ContentEncoding;
 pub use self::error::{FailureKind, FetchError, RedirectError, TlsProblem};
+pub use self::server_time::ServerTime;
 pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
 use crate::http::BodyError;
@@ -79,6 +80,7 @@ pub struct Fetcher {
     url: FeedUrl,
     limits: FetchLimits,
     validators: Validators,
+    server_time: Option<ServerTime>,
 }
 
 impl Fetcher {
@@ -106,13 +108,14 @@ impl Fetcher {
              check feed.ca_file"
                 .to_owned()
         })?;
-        Ok(Fetcher { client, url, limits, validators: Validators::default() })
+        Ok(Fetcher { client, url, limits, validators: Validators::default(), server_time: None })
     }
 
     /// Sends one GET, which is conditional if the last readable response had validators. Cancel-safe.
     pub async fn fetch(&mut self) -> Result<FetchOutcome, FetchError> {
         let request = self.client.get(self.url.url().clone()).headers(self.validators.conditions());
         let response = request.send().await.map_err(|error| self.failed(&error))?;
+        self.server_time = ServerTime::from_headers(response.headers());
         match response.status() {
             // 203: a proxy has transformed the response, for example compressed it (RFC 9110, 15.3.4).
             StatusCode::OK | StatusCode::NON_AUTHORITATIVE_INFORMATION => {}
@@ -153,6 +156,11 @@ impl Fetcher {
                 Err(self.failure(FailureKind::Http(StatusCode::NOT_MODIFIED.as_u16())))
             }
         }
+    }
+
+    /// Returns the time in the last response, whatever its status.
+    pub fn server_time(&self) -> Option<ServerTime> {
+        self.server_time
     }
 
     async fn body(&self, response: Response) -> Result<Vec<u8>, FetchError> {
@@ -233,9 +241,8 @@ fn retry_after_s(headers: &HeaderMap) -> Option<u64> {
     if let Ok(seconds) = text.parse() {
         return Some(seconds);
     }
-    let time = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
-    let now = time(headers.get(DATE)?.to_str().ok()?)?;
-    u64::try_from(time(text)?.as_second() - now.as_second()).ok()
+    let date = |name| server_time::date(headers, name);
+    u64::try_from(date(RETRY_AFTER)?.as_second() - date(DATE)?.as_second()).ok()
 }
 
 /// The validators of a response (RFC 9110, section 8.8), sent back unchanged.

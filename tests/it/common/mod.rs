@@ -15,4 +15,3 @@ pub mod phone;
 pub mod phone_certs;
 pub mod recordings;
 pub mod seeded_store;
-pub mod time_server;
