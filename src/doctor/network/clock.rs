@@ -6,7 +6,6 @@
 //! clock.
 
 use super::super::{Blame, Finding, Status};
-use super::hosts::certificate_error;
 use super::{CLOCK, ClockOffset, NetworkReport};
 use crate::doctor::probe::TrustError;
 
@@ -61,7 +60,7 @@ pub(super) fn ahead_s(network: &NetworkReport) -> Option<i64> {
 fn certificates_confirm(network: &NetworkReport, ahead_s: i64) -> bool {
     let expected = if ahead_s > 0 { TrustError::Expired } else { TrustError::NotYetValid };
     let reports = network.hosts.iter().flatten().flatten();
-    let count = reports.filter(|report| certificate_error(report) == Some(&expected)).count();
+    let count = reports.filter(|report| report.certificate_error() == Some(&expected)).count();
     ahead_s.unsigned_abs() >= PROBLEM_S && count > 1
 }
 

@@ -91,21 +91,11 @@ fn none_reached(failing: &[&HostReport], network: &NetworkReport) -> Finding {
 
 /// Returns whether a server completed the TLS handshake, with any certificate.
 fn completed_tls(report: &HostReport) -> bool {
-    matches!(furthest(report), ConnectOutcome::TlsEstablished { .. })
+    matches!(report.furthest(), ConnectOutcome::TlsEstablished { .. })
 }
 
 fn has_unknown_issuer(report: &HostReport) -> bool {
-    certificate_error(report) == Some(&TrustError::UnknownIssuer)
-}
-
-/// Returns why the host's certificate is untrusted.
-pub(super) fn certificate_error(report: &HostReport) -> Option<&TrustError> {
-    if let ConnectOutcome::TlsEstablished { certificate, .. } = furthest(report)
-        && let Trust::Untrusted(error) = &certificate.trust
-    {
-        return Some(error);
-    }
-    None
+    report.certificate_error() == Some(&TrustError::UnknownIssuer)
 }
 
 fn some_not_reached(failing: &[&HostReport], count: usize, network: &NetworkReport) -> Finding {
@@ -152,11 +142,6 @@ fn what_for(reports: &[&HostReport]) -> &'static str {
     }
 }
 
-/// Returns the outcome of the address family that got further.
-fn furthest(report: &HostReport) -> &ConnectOutcome {
-    if report.v6.rank() > report.v4.rank() { &report.v6 } else { &report.v4 }
-}
-
 /// Returns whether neither family has a route or a name server, as on an offline computer.
 fn has_no_route(report: &HostReport) -> bool {
     let is_offline = |outcome: &ConnectOutcome| match outcome {
@@ -176,14 +161,14 @@ fn is_caused_by_clock(failing: &[&HostReport], network: &NetworkReport) -> bool 
         None => failing.len() > 1,
     };
     let has_date_error = |report: &&HostReport| {
-        matches!(certificate_error(report), Some(TrustError::Expired | TrustError::NotYetValid))
+        matches!(report.certificate_error(), Some(TrustError::Expired | TrustError::NotYetValid))
     };
     is_wrong && failing.iter().all(has_date_error)
 }
 
 /// Returns the most common reason; of equally common ones, the first.
 fn most_common_reason(failing: &[&HostReport]) -> String {
-    let reasons: Vec<String> = failing.iter().map(|report| outcome_text(furthest(report))).collect();
+    let reasons: Vec<String> = failing.iter().map(|report| outcome_text(report.furthest())).collect();
     let count = |reason: &String| reasons.iter().filter(|other| *other == reason).count();
     let mut best: Option<&String> = None;
     for reason in &reasons {

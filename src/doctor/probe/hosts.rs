@@ -99,6 +99,22 @@ pub struct Endpoint {
 }
 
 impl HostReport {
+    /// Returns the outcome of the address family that got further.
+    pub fn furthest(&self) -> &ConnectOutcome {
+        if self.v6.rank() > self.v4.rank() { &self.v6 } else { &self.v4 }
+    }
+
+    /// Returns why the host's certificate is untrusted.
+    pub fn certificate_error(&self) -> Option<&TrustError> {
+        match self.furthest() {
+            ConnectOutcome::TlsEstablished { certificate, .. } => match &certificate.trust {
+                Trust::Untrusted(error) => Some(error),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     pub fn outcome(&self, family: AddressFamily) -> &ConnectOutcome {
         match family {
             AddressFamily::V4 => &self.v4,
