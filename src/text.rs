@@ -97,6 +97,23 @@ pub fn excerpt(text: &str, max: usize) -> String {
     }
 }
 
+/// Cuts `text` to `max`, where each character counts `size`, and marks a cut with an ellipsis.
+pub fn truncate(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
+    if text.chars().map(&size).sum::<usize>() <= max {
+        return text.to_owned();
+    }
+    let room = max.saturating_sub(size(ELLIPSIS));
+    let mut used = 0;
+    let kept: String = text
+        .chars()
+        .take_while(|&c| {
+            used += size(c);
+            used <= room
+        })
+        .collect();
+    format!("{}{ELLIPSIS}", kept.trim_end())
+}
+
 /// Removes control characters and invisible characters, but keeps white space of any kind.
 fn visible(text: &str) -> String {
     let mut out = String::with_capacity(text.len());

@@ -1,21 +1,24 @@
-//! Shared code of the chat channels: defanging and truncating text, secret URLs, and the classification
-//! of responses.
+//! Shared code of the chat channels: the base of those with a webhook ([`ChatWebhook`]), defanging of text,
+//! and the classification of responses.
 //!
 //! Markup, limits and error codes differ and are in each channel's file. Chat programs find no mention,
 //! command or link in the output of [`defang`], except links to Apple.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use reqwest::Url;
+use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use toml::Value;
 
-use super::http::status::{classify_status, returned};
+use super::http::status::returned;
 use super::http::{HttpReply, HttpTarget};
-use super::outcome::{Notice, SendOutcome};
-use super::settings::{ReadSecret, http_url, require_encryption, required_secret};
+use super::outcome::{Audience, Notice, SendOutcome};
+use super::settings::{
+    ReadSecret, Shown, http_url, require_encryption, required_secret, shown_path, shown_secret,
+};
+use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
 use crate::text;
@@ -26,7 +29,6 @@ const TITLE_MAX_CHARS: usize = 150;
 const BODY_MAX_CHARS: usize = 4_000;
 /// U+2060 is invisible, allows no line break, and ends a name or URL in every chat program.
 const WORD_JOINER: char = '\u{2060}';
-const ELLIPSIS: char = '…';
 
 /// The id of a chat or thread: a number, with or without quotes, or a name.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -64,16 +66,98 @@ impl From<&Id> for Value {
     }
 }
 
+/// What differs between the chat programs that take each message in one POST to a webhook.
+#[derive(Clone, Copy)]
+pub struct Chat {
+    /// Returns the JSON of a message, within the program's limits and with its markup escaped.
+    pub payload: fn(&Notice) -> serde_json::Value,
+    /// Classifies a response by its status and by the program's own error codes.
+    pub classify: fn(&HttpTarget, &HttpReply) -> SendOutcome,
+}
+
+/// The table of a chat program's webhook: `url`, `url_file` and settings of its own.
+pub trait WebhookTable {
+    const CHAT: Chat;
+
+    /// Returns the values of `url` and `url_file`.
+    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>);
+
+    /// Lists the other settings.
+    fn more_settings(&self) -> Vec<Shown> {
+        Vec::new()
+    }
+
+    /// Checks the other settings and applies them to the webhook's URL.
+    ///
+    /// # Errors
+    ///
+    /// One line for users that begins with the setting's key, without secrets.
+    fn target(&self, url: Url) -> Result<HttpTarget, String> {
+        HttpTarget::new(url, [])
+    }
+}
+
+impl<T: WebhookTable> Table for T {
+    fn audience(&self) -> Audience {
+        Audience::People
+    }
+
+    fn shown(&self) -> Vec<Shown> {
+        let (url, url_file) = self.address();
+        let mut shown = vec![shown_secret("url", url), shown_path("url_file", url_file)];
+        shown.extend(self.more_settings());
+        shown
+    }
+
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+        Ok(ChatWebhook::new(self, read_secret)?.into())
+    }
+}
+
+/// A chat program's webhook, ready to send.
+pub struct ChatWebhook {
+    pub(super) target: HttpTarget,
+    chat: Chat,
+}
+
+impl ChatWebhook {
+    /// Reads secret files through `read_secret`.
+    ///
+    /// # Errors
+    ///
+    /// One line for users that begins with the setting's key, without secrets.
+    pub fn new<T: WebhookTable>(table: &T, read_secret: ReadSecret) -> Result<ChatWebhook, String> {
+        let (url, url_file) = table.address();
+        let url = secret_url(url, url_file.map(PathBuf::as_path), read_secret)?;
+        Ok(ChatWebhook { target: table.target(url)?, chat: T::CHAT })
+    }
+}
+
+impl fmt::Debug for ChatWebhook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ChatWebhook").field(&self.target).finish()
+    }
+}
+
+impl Transport for ChatWebhook {
+    /// Sends one POST. Times out after 20 s.
+    async fn send(&mut self, notice: &Notice) -> SendOutcome {
+        let body = (self.chat.payload)(notice).to_string();
+        let classify = |reply: &HttpReply| (self.chat.classify)(&self.target, reply);
+        self.target.post_json(HeaderMap::new(), body, classify).await
+    }
+
+    async fn is_reachable(&mut self) -> bool {
+        self.target.is_reachable().await
+    }
+}
+
 /// Reads the URL under `url` or in `url_file`. All of it is secret.
 ///
 /// # Errors
 ///
 /// One line that begins with the key and contains no more of the URL than scheme and host.
-pub fn secret_url(
-    inline: Option<&Secret>,
-    file: Option<&Path>,
-    read_secret: ReadSecret,
-) -> Result<Url, String> {
+fn secret_url(inline: Option<&Secret>, file: Option<&Path>, read_secret: ReadSecret) -> Result<Url, String> {
     let secret = required_secret("url", inline, file, read_secret)?;
     // The original error may quote the beginning of the text, which may be a token.
     let url = http_url("url", secret.expose())
@@ -142,23 +226,6 @@ fn is_apple_link(word: &str) -> bool {
         && path.chars().all(is_path)
 }
 
-/// Cuts `text` to `max`, where each character counts `size`, and marks a cut with an ellipsis.
-pub fn truncate(text: &str, max: usize, size: impl Fn(char) -> usize) -> String {
-    if text.chars().map(&size).sum::<usize>() <= max {
-        return text.to_owned();
-    }
-    let room = max.saturating_sub(size(ELLIPSIS));
-    let mut used = 0;
-    let kept: String = text
-        .chars()
-        .take_while(|&c| {
-            used += size(c);
-            used <= room
-        })
-        .collect();
-    format!("{}{ELLIPSIS}", kept.trim_end())
-}
-
 /// Returns an RGB colour, eight bits per channel.
 pub fn colour(severity: Severity) -> u32 {
     match severity {
@@ -173,11 +240,6 @@ pub fn is_success(reply: &HttpReply) -> bool {
     matches!(reply.status, 200..=299)
 }
 
-/// Returns true if the body is HTML, which chat APIs never send: the URL is not theirs.
-pub fn is_web_page(reply: &HttpReply) -> bool {
-    reply.body.trim_ascii_start().starts_with(b"<")
-}
-
 /// Classifies a response by its status. `reason` is the server's explanation; `advice` is set for a
 /// known reason, which makes a 4xx a permanent failure.
 pub fn classify(target: &HttpTarget, reply: &HttpReply, reason: &str, advice: Option<&str>) -> SendOutcome {
@@ -185,7 +247,7 @@ pub fn classify(target: &HttpTarget, reply: &HttpReply, reason: &str, advice: Op
         Some(advice) if matches!(reply.status, 400..=499) && reply.status != 429 => {
             permanent(target, reply, advice, reason)
         }
-        _ => target.with_response(by_status(reply), reason),
+        _ => target.with_response(reply.by_status(), reason),
     }
 }
 
@@ -201,10 +263,6 @@ pub fn delivered(target: &HttpTarget, reply: &HttpReply, receipt: Option<String>
 pub fn permanent(target: &HttpTarget, reply: &HttpReply, advice: &str, reason: &str) -> SendOutcome {
     let detail = format!("{}; {advice}", returned(reply.status));
     target.with_response(SendOutcome::Permanent { detail }, reason)
-}
-
-fn by_status(reply: &HttpReply) -> SendOutcome {
-    classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now())
 }
 
 /// Replaces the delay of a transient failure with the one from the response body, if there is one.
@@ -301,7 +359,7 @@ pub(super) mod tests {
 
     #[test]
     fn truncation_counts_with_the_given_size() {
-        let check = |text, max, expected| assert_eq!(truncate(text, max, char::len_utf16), expected);
+        let check = |text, max, expected| assert_eq!(text::truncate(text, max, char::len_utf16), expected);
         check("ab", 2, "ab");
         check("abc", 2, "a…");
         check("👍👍", 4, "👍👍");
@@ -310,7 +368,7 @@ pub(super) mod tests {
         check("a b c", 4, "a b…");
         check("ab c", 3, "ab…");
         check("", 0, "");
-        assert_eq!(truncate("&&", 9, |c| if c == '&' { 5 } else { 1 }), "&…");
+        assert_eq!(text::truncate("&&", 9, |c| if c == '&' { 5 } else { 1 }), "&…");
     }
 
     #[test]

@@ -9,18 +9,16 @@
 use std::path::PathBuf;
 
 use reqwest::Url;
-use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::chat::Id;
-use crate::channel::chat;
-use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
-use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret, shown_some};
-use crate::channel::transport::{AnyTransport, Table, Transport};
+use super::chat::{self, Chat, Id, WebhookTable};
+use super::http::{HttpReply, HttpTarget};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{Shown, shown_some};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::text;
 
 /// Limits of an embed in characters, including escapes. Counted here in UTF-16 units, which are never
 /// fewer.
@@ -44,76 +42,42 @@ pub struct Settings {
     pub thread_id: Option<Id>,
 }
 
-impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
+impl WebhookTable for Settings {
+    const CHAT: Chat = Chat { payload, classify };
 
-    fn shown(&self) -> Vec<Shown> {
+    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>) {
         // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, url_file, thread_id } = self;
-        vec![
-            shown_secret("url", url.as_ref()),
-            shown_path("url_file", url_file.as_ref()),
-            shown_some("thread_id", thread_id.as_ref()),
-        ]
+        let Settings { url, url_file, thread_id: _ } = self;
+        (url.as_ref(), url_file.as_ref())
     }
 
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
-        Ok(Discord::new(self, read_secret)?.into())
+    fn more_settings(&self) -> Vec<Shown> {
+        vec![shown_some("thread_id", self.thread_id.as_ref())]
+    }
+
+    fn target(&self, url: Url) -> Result<HttpTarget, String> {
+        let url = request_url(url, self.thread_id.as_ref())?;
+        Ok(HttpTarget::new(url, [])?.with_body_limit(RESPONSE_MAX_BYTES))
     }
 }
 
-/// A Discord webhook, ready to send.
-#[derive(Debug)]
-pub struct Discord {
-    target: HttpTarget,
-}
-
-impl Discord {
-    /// Reads secret files through `read_secret`.
-    ///
-    /// # Errors
-    ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Discord, String> {
-        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        let url = request_url(url, settings.thread_id.as_ref())?;
-        Ok(Discord { target: HttpTarget::new(url, [])?.with_body_limit(RESPONSE_MAX_BYTES) })
-    }
-
-    fn classify(&self, reply: &HttpReply) -> SendOutcome {
-        let json = reply.json();
-        if chat::is_success(reply) {
-            if chat::is_web_page(reply) {
-                let advice = "the response is a web page; check that url is the address of a webhook";
-                return chat::permanent(&self.target, reply, advice, "");
-            }
-            let message = json["id"].as_str().map(|id| format!("message {id}")).unwrap_or_default();
-            return chat::delivered(&self.target, reply, None, &message);
+fn classify(target: &HttpTarget, reply: &HttpReply) -> SendOutcome {
+    let json = reply.json();
+    if chat::is_success(reply) {
+        if reply.has_html_body() {
+            let advice = "the response is a web page; check that url is the address of a webhook";
+            return chat::permanent(target, reply, advice, "");
         }
-        let raw = String::from_utf8_lossy(&reply.body);
-        let reason = json["message"].as_str().unwrap_or(&raw);
-        let outcome = chat::classify(&self.target, reply, reason, json["code"].as_u64().and_then(advice));
-        // The delay in the body is exact. The last header may be present where the others are not.
-        let reset_after = reply.headers.get(RESET_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let fallback = if reply.retry_after.is_none() { reset_after } else { None };
-        chat::with_retry_after(outcome, json["retry_after"].as_f64().or(fallback))
+        let message = json["id"].as_str().map(|id| format!("message {id}")).unwrap_or_default();
+        return chat::delivered(target, reply, None, &message);
     }
-}
-
-impl Transport for Discord {
-    /// Sends one POST. Times out after 20 s.
-    async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.classify(&reply),
-            Err(outcome) => outcome,
-        }
-    }
-
-    async fn is_reachable(&mut self) -> bool {
-        self.target.is_reachable().await
-    }
+    let raw = reply.text();
+    let reason = json["message"].as_str().unwrap_or(&raw);
+    let outcome = chat::classify(target, reply, reason, json["code"].as_u64().and_then(advice));
+    // The delay in the body is exact. The last header may be present where the others are not.
+    let reset_after = reply.headers.get(RESET_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    let fallback = if reply.retry_after.is_none() { reset_after } else { None };
+    chat::with_retry_after(outcome, json["retry_after"].as_f64().or(fallback))
 }
 
 /// Adds the query that makes Discord respond after the message is stored, with the message's id.
@@ -154,8 +118,8 @@ fn advice(code: u64) -> Option<&'static str> {
 }
 
 fn payload(notice: &Notice) -> Value {
-    let title = chat::truncate(&chat::title(notice), TITLE_MAX, escaped_len);
-    let body = chat::truncate(&chat::body(notice), DESCRIPTION_MAX, escaped_len);
+    let title = text::truncate(&chat::title(notice), TITLE_MAX, escaped_len);
+    let body = text::truncate(&chat::body(notice), DESCRIPTION_MAX, escaped_len);
     let mut payload = json!({
         "embeds": [{
             "title": escaped(&title),
@@ -201,7 +165,9 @@ fn escaped_len(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::chat::ChatWebhook as Discord;
     use crate::channel::chat::tests::notice;
+    use crate::channel::transport::Table as _;
 
     #[test]
     fn the_message_is_an_embed_without_mentions() {

@@ -98,10 +98,8 @@ impl Transport for Gotify {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
         let headers = HeaderMap::from_iter([(HeaderName::from_static(KEY), self.key.clone())]);
-        match self.target.post_json(headers, body(notice)).await {
-            Ok(reply) => push::classify(&self.target, &reply, response_text(&reply)),
-            Err(outcome) => outcome,
-        }
+        let classify = |reply: &HttpReply| push::classify(&self.target, reply, response_text(reply));
+        self.target.post_json(headers, body(notice), classify).await
     }
 
     async fn is_reachable(&mut self) -> bool {

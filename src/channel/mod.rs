@@ -1,7 +1,8 @@
 //! The registry of channels: the only file that knows every kind.
 //!
 //! A kind is a file or folder here that implements [`Table`] and [`Transport`], and one line in
-//! `kinds!`. Kinds import the shared files, never the registry.
+//! `kinds!`. A chat webhook implements only `chat::WebhookTable`. Kinds import the shared files, never the
+//! registry.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -5,10 +5,8 @@
 //! (`neither_title_nor_text_is_empty_or_too_long`), because some services reject an empty field and others
 //! replace it.
 
-use jiff::Timestamp;
 use reqwest::header::CONTENT_TYPE;
 
-use super::http::status::classify_status;
 use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
 use crate::text;
@@ -37,7 +35,7 @@ impl Push {
 /// Classifies `reply` by its status. The detail includes `message`, the service's own message. Without
 /// one, the detail of a failure includes the body.
 pub(super) fn classify(target: &HttpTarget, reply: &HttpReply, message: Option<String>) -> SendOutcome {
-    let outcome = classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now());
+    let outcome = reply.by_status();
     let is_page = is_web_page(reply);
     match (&outcome, message) {
         // The network's login page, or a web site under the configured address: nothing was delivered.
@@ -54,14 +52,14 @@ pub(super) fn classify(target: &HttpTarget, reply: &HttpReply, message: Option<S
         (_, Some(message)) => target.with_response(outcome, &message),
         (SendOutcome::Delivered { .. }, None) => target.with_response(outcome, ""),
         _ if is_page => target.with_response(outcome, ""),
-        _ => target.with_response(outcome, &String::from_utf8_lossy(&reply.body)),
+        _ => target.with_response(outcome, &reply.text()),
     }
 }
 
 fn is_web_page(reply: &HttpReply) -> bool {
     let declared =
         reply.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
-    declared || reply.body.trim_ascii_start().starts_with(b"<")
+    declared || reply.has_html_body()
 }
 
 #[cfg(test)]

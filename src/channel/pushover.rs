@@ -182,10 +182,8 @@ impl Pushover {
 impl Transport for Pushover {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.target.post_json(HeaderMap::new(), self.body(notice)).await {
-            Ok(reply) => self.classify(&reply, Timestamp::now()),
-            Err(outcome) => outcome,
-        }
+        let classify = |reply: &HttpReply| self.classify(reply, Timestamp::now());
+        self.target.post_json(HeaderMap::new(), self.body(notice), classify).await
     }
 
     async fn is_reachable(&mut self) -> bool {

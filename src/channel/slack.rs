@@ -8,16 +8,14 @@
 
 use std::path::PathBuf;
 
-use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::channel::chat;
-use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
-use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::transport::{AnyTransport, Table, Transport};
+use super::chat::{self, Chat, WebhookTable};
+use super::http::{HttpReply, HttpTarget};
+use super::outcome::{Notice, SendOutcome};
 use crate::secret::Secret;
+use crate::text;
 
 /// The limit of the text in a block, including escapes.
 const BLOCK_MAX: usize = 3_000;
@@ -34,63 +32,25 @@ pub struct Settings {
     pub url_file: Option<PathBuf>,
 }
 
-impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
+impl WebhookTable for Settings {
+    const CHAT: Chat = Chat { payload, classify };
 
-    fn shown(&self) -> Vec<Shown> {
+    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>) {
         // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file } = self;
-        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
-        Ok(Slack::new(self, read_secret)?.into())
+        (url.as_ref(), url_file.as_ref())
     }
 }
 
-/// A Slack webhook, ready to send.
-#[derive(Debug)]
-pub struct Slack {
-    target: HttpTarget,
-}
-
-impl Slack {
-    /// Reads secret files through `read_secret`.
-    ///
-    /// # Errors
-    ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Slack, String> {
-        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Slack { target: HttpTarget::new(url, [])? })
+fn classify(target: &HttpTarget, reply: &HttpReply) -> SendOutcome {
+    let body = reply.text();
+    let body = body.trim();
+    // A truncated "ok" is a success too.
+    if chat::is_success(reply) && !OK.starts_with(body) {
+        let advice = "Slack responds with ok; check that url is the address of an incoming webhook";
+        return chat::permanent(target, reply, advice, body);
     }
-
-    fn classify(&self, reply: &HttpReply) -> SendOutcome {
-        let body = String::from_utf8_lossy(&reply.body);
-        let body = body.trim();
-        // A truncated "ok" is a success too.
-        if chat::is_success(reply) && !OK.starts_with(body) {
-            let advice = "Slack responds with ok; check that url is the address of an incoming webhook";
-            return chat::permanent(&self.target, reply, advice, body);
-        }
-        chat::classify(&self.target, reply, body, advice(body))
-    }
-}
-
-impl Transport for Slack {
-    /// Sends one POST. Times out after 20 s.
-    async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.classify(&reply),
-            Err(outcome) => outcome,
-        }
-    }
-
-    async fn is_reachable(&mut self) -> bool {
-        self.target.is_reachable().await
-    }
+    chat::classify(target, reply, body, advice(body))
 }
 
 /// Returns the advice for one of Slack's error codes.
@@ -115,7 +75,7 @@ fn advice(code: &str) -> Option<&'static str> {
 }
 
 fn payload(notice: &Notice) -> Value {
-    let body = chat::truncate(&chat::body(notice), BLOCK_MAX, escaped_len);
+    let body = text::truncate(&chat::body(notice), BLOCK_MAX, escaped_len);
     let mut payload = json!({
         // The first line of the message, and the text of the push notification.
         "text": escaped(&chat::title(notice)),
@@ -152,7 +112,9 @@ fn escaped_len(c: char) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::chat::ChatWebhook as Slack;
     use crate::channel::chat::tests::notice;
+    use crate::channel::transport::Table as _;
     use crate::model::Severity;
 
     fn block(payload: &Value) -> &str {

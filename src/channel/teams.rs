@@ -10,17 +10,15 @@
 
 use std::path::PathBuf;
 
-use reqwest::header::HeaderMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::channel::chat;
-use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
-use crate::channel::settings::{ReadSecret, Shown, shown_path, shown_secret};
-use crate::channel::transport::{AnyTransport, Table, Transport};
+use super::chat::{self, Chat, WebhookTable};
+use super::http::{HttpReply, HttpTarget};
+use super::outcome::{Notice, SendOutcome};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::text;
 
 /// The limit of the body in UTF-8. A request may have 28 KB, and Microsoft does not document how it counts.
 /// With this limit a request fits even in UTF-16 or with every character escaped.
@@ -44,82 +42,44 @@ pub struct Settings {
     pub url_file: Option<PathBuf>,
 }
 
-impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
+impl WebhookTable for Settings {
+    const CHAT: Chat = Chat { payload, classify };
 
-    fn shown(&self) -> Vec<Shown> {
+    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>) {
         // No `..`, so that each new setting is shown or hidden on purpose.
         let Settings { url, url_file } = self;
-        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
-        Ok(Teams::new(self, read_secret)?.into())
+        (url.as_ref(), url_file.as_ref())
     }
 }
 
-/// A Teams workflow, ready to send.
-#[derive(Debug)]
-pub struct Teams {
-    target: HttpTarget,
-}
-
-impl Teams {
-    /// Reads secret files through `read_secret`.
-    ///
-    /// # Errors
-    ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Teams, String> {
-        let url = chat::secret_url(settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
-        Ok(Teams { target: HttpTarget::new(url, [])? })
+fn classify(target: &HttpTarget, reply: &HttpReply) -> SendOutcome {
+    let raw = reply.text();
+    if chat::is_success(reply) {
+        return classify_success(target, reply, raw.trim());
     }
-
-    fn classify(&self, reply: &HttpReply) -> SendOutcome {
-        let raw = String::from_utf8_lossy(&reply.body);
-        if chat::is_success(reply) {
-            return self.classify_success(reply, raw.trim());
+    let json = reply.json();
+    let error = &json["error"];
+    match (error["code"].as_str(), error["message"].as_str()) {
+        (Some(code), message) => {
+            let reason = format!("{code}: {}", message.unwrap_or_default());
+            chat::classify(target, reply, &reason, advice(code))
         }
-        let json = reply.json();
-        let error = &json["error"];
-        match (error["code"].as_str(), error["message"].as_str()) {
-            (Some(code), message) => {
-                let reason = format!("{code}: {}", message.unwrap_or_default());
-                chat::classify(&self.target, reply, &reason, advice(code))
-            }
-            (None, _) => chat::classify(&self.target, reply, &raw, None),
-        }
-    }
-
-    /// Classifies a 2xx response, which may report a failure in its body or come from another server.
-    fn classify_success(&self, reply: &HttpReply, body: &str) -> SendOutcome {
-        if let Some(status) = hidden_failure(body) {
-            let hidden = HttpReply { status, ..reply.clone() };
-            return chat::classify(&self.target, &hidden, body, None);
-        }
-        if chat::is_web_page(reply) {
-            let advice = "the response is a web page; check that url is the complete address of the workflow";
-            return chat::permanent(&self.target, reply, advice, "");
-        }
-        let note = if reply.status == 202 { ACCEPTED } else { body };
-        chat::delivered(&self.target, reply, None, note)
+        (None, _) => chat::classify(target, reply, &raw, None),
     }
 }
 
-impl Transport for Teams {
-    /// Sends one POST. Times out after 20 s.
-    async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.target.post_json(HeaderMap::new(), payload(notice).to_string()).await {
-            Ok(reply) => self.classify(&reply),
-            Err(outcome) => outcome,
-        }
+/// Classifies a 2xx response, which may report a failure in its body or come from another server.
+fn classify_success(target: &HttpTarget, reply: &HttpReply, body: &str) -> SendOutcome {
+    if let Some(status) = hidden_failure(body) {
+        let hidden = HttpReply { status, ..reply.clone() };
+        return chat::classify(target, &hidden, body, None);
     }
-
-    async fn is_reachable(&mut self) -> bool {
-        self.target.is_reachable().await
+    if reply.has_html_body() {
+        let advice = "the response is a web page; check that url is the complete address of the workflow";
+        return chat::permanent(target, reply, advice, "");
     }
+    let note = if reply.status == 202 { ACCEPTED } else { body };
+    chat::delivered(target, reply, None, note)
 }
 
 /// Returns the status of a failure that an older connector reports in the body of a 200 ("Webhook message
@@ -154,7 +114,7 @@ fn advice(code: &str) -> Option<&'static str> {
 }
 
 fn payload(notice: &Notice) -> Value {
-    let body = chat::truncate(&chat::body(notice), BODY_MAX_BYTES, char::len_utf8);
+    let body = text::truncate(&chat::body(notice), BODY_MAX_BYTES, char::len_utf8);
     let title = json!({
         "type": "TextRun",
         "text": chat::title(notice),
@@ -205,7 +165,9 @@ fn colour(severity: Severity) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::channel::chat::ChatWebhook as Teams;
     use crate::channel::chat::tests::notice;
+    use crate::channel::transport::Table as _;
 
     #[test]
     fn the_message_is_a_card_of_text_runs() {

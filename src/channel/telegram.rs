@@ -115,7 +115,7 @@ impl Telegram {
         let text = format!("{title}\n\n{body}");
         let mut payload = json!({
             "chat_id": self.chat_id,
-            "text": chat::truncate(text.trim_end(), TEXT_MAX, char::len_utf16),
+            "text": crate::text::truncate(text.trim_end(), TEXT_MAX, char::len_utf16),
             "entities": [{"type": "bold", "offset": 0, "length": title.encode_utf16().count()}],
             "link_preview_options": {"is_disabled": true},
             // Delivers the message without a sound.
@@ -157,7 +157,7 @@ impl Telegram {
             None if chat::is_success(reply) && reply.body.starts_with(SUCCESS) => self.delivered(reply, None),
             None if chat::is_success(reply) => {
                 let advice = "the response is not from Telegram's Bot API; check url";
-                chat::permanent(&self.target, reply, advice, &String::from_utf8_lossy(&reply.body))
+                chat::permanent(&self.target, reply, advice, &reply.text())
             }
             Some(true) | None => self.target.classify(reply),
         }
@@ -193,10 +193,8 @@ impl Telegram {
 impl Transport for Telegram {
     /// Sends one POST. Times out after 20 s.
     async fn send(&mut self, notice: &Notice) -> SendOutcome {
-        match self.target.post_json(HeaderMap::new(), self.payload(notice).to_string()).await {
-            Ok(reply) => self.classify(&reply),
-            Err(outcome) => outcome,
-        }
+        let body = self.payload(notice).to_string();
+        self.target.post_json(HeaderMap::new(), body, |reply| self.classify(reply)).await
     }
 
     async fn is_reachable(&mut self) -> bool {

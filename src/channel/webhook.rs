@@ -122,10 +122,7 @@ impl Transport for Webhook {
             Ok(headers) => headers,
             Err(detail) => return SendOutcome::Permanent { detail },
         };
-        match self.target.post_json(headers, notice.payload.as_str()).await {
-            Ok(reply) => self.target.classify(&reply),
-            Err(outcome) => outcome,
-        }
+        self.target.post_json(headers, notice.payload.as_str(), |reply| self.target.classify(reply)).await
     }
 
     async fn is_reachable(&mut self) -> bool {

@@ -6,6 +6,7 @@
 
 pub mod status;
 
+use std::borrow::Cow;
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -67,6 +68,21 @@ impl HttpReply {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
+
+    /// Returns the body as text, with U+FFFD for bytes that are not UTF-8.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.body)
+    }
+
+    /// Returns true if the body begins as HTML, which the APIs of the channels never send.
+    pub fn has_html_body(&self) -> bool {
+        self.body.trim_ascii_start().starts_with(b"<")
+    }
+
+    /// Classifies the response by its status. The detail does not name the host.
+    pub fn by_status(&self) -> SendOutcome {
+        classify_status(self.status, self.retry_after.as_deref(), Timestamp::now())
+    }
 }
 
 impl HttpTarget {
@@ -94,19 +110,19 @@ impl HttpTarget {
         &self.url
     }
 
-    /// Sends one POST with a JSON body. Times out after 20 s.
-    ///
-    /// # Errors
-    ///
-    /// The outcome, if there was no response.
+    /// Sends one POST with a JSON body. `classify` returns the outcome of a response. Times out after 20 s.
     pub async fn post_json(
         &self,
         headers: HeaderMap,
         body: impl Into<Vec<u8>>,
-    ) -> Result<HttpReply, SendOutcome> {
+        classify: impl FnOnce(&HttpReply) -> SendOutcome,
+    ) -> SendOutcome {
         let mut headers = headers;
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        self.send(Method::POST, self.url.clone(), headers, body.into()).await
+        match self.send(Method::POST, self.url.clone(), headers, body.into()).await {
+            Ok(reply) => classify(&reply),
+            Err(outcome) => outcome,
+        }
     }
 
     /// Sends one request. `url` may differ from the target's in path and query. Times out after 20 s.
@@ -144,8 +160,7 @@ impl HttpTarget {
 
     /// Classifies a response by its status. The body only adds to the detail.
     pub fn classify(&self, reply: &HttpReply) -> SendOutcome {
-        let outcome = classify_status(reply.status, reply.retry_after.as_deref(), Timestamp::now());
-        self.with_response(outcome, &String::from_utf8_lossy(&reply.body))
+        self.with_response(reply.by_status(), &reply.text())
     }
 
     /// Adds the host and the server's own explanation to the detail. A blank explanation is left out.

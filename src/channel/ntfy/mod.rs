@@ -32,6 +32,7 @@ use crate::channel::settings::{
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::text;
 
 /// The limit of ntfy is 1 KB, and a character has at most 4 bytes.
 const TITLE_MAX_CHARS: usize = 250;
@@ -286,13 +287,7 @@ fn sequence_id_of(key: &str) -> String {
 
 /// Truncates to `max` bytes of UTF-8, including the ellipsis.
 fn truncate_bytes(text: &str, max: usize) -> String {
-    const ELLIPSIS: &str = "…";
-    if text.len() <= max {
-        return text.to_owned();
-    }
-    let room = max.saturating_sub(ELLIPSIS.len());
-    let end = (0..=room).rfind(|&end| text.is_char_boundary(end)).unwrap_or_default();
-    format!("{}{ELLIPSIS}", text[..end].trim_end())
+    text::truncate(text, max, char::len_utf8)
 }
 
 #[cfg(test)]
