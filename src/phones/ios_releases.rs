@@ -230,7 +230,7 @@ fn client(source: &Source) -> Result<Client, String> {
     let failed = |_| "cannot prepare the connection to Apple's list of iOS versions".to_owned();
     let own = Certificate::from_pem(tls::APPLE_ROOT_CA_PEM.as_bytes()).map_err(failed)?;
     let extra = source.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok());
-    let builder = http::builder()
+    let builder = http::single_request_builder()
         .tls_certs_only([own].into_iter().chain(extra))
         .https_only(true)
         .redirect(redirect::Policy::none())

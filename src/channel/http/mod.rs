@@ -211,7 +211,7 @@ pub async fn accepts_connections(host: &str, port: u16) -> bool {
 
 /// Builds a client that follows no redirects, because they would carry the token elsewhere.
 fn client(loopback: bool) -> Result<Client, String> {
-    let builder = http::tolerant(http::builder())
+    let builder = http::tolerant(http::single_request_builder())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .connect_timeout(CONNECT_TIMEOUT);

@@ -91,7 +91,7 @@ impl Fetcher {
     ///
     /// The error is one line with the next step.
     pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
-        let client = http::tolerant(http::builder())
+        let client = http::tolerant(http::single_request_builder())
             .default_headers(headers())
             .connect_timeout(limits.connect)
             .timeout(limits.total)
