@@ -32,11 +32,14 @@ pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
 
 /// Returns the innermost cause in plain words ("connection refused"). The outer ones only repeat the stage.
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
-    let innermost = chain(error).last().unwrap_or(error);
-    match (reason(error), innermost.downcast_ref::<io::Error>()) {
-        (Some(reason), _) => reason.to_owned(),
-        (None, Some(error)) => error.reason(),
-        (None, None) => innermost.to_string(),
+    if let Some(reason) = reason(error) {
+        return reason.to_owned();
+    }
+    // The kind of an I/O error says more than the library's message inside it, unless that has a cause.
+    let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
+    match io.filter(|io| io.get_ref().is_none_or(|inner| inner.source().is_none())) {
+        Some(io) => io.reason(),
+        None => chain(error).last().unwrap_or(error).to_string(),
     }
 }
 
@@ -188,19 +191,27 @@ impl ServerCertVerifier for AcceptAnyCert {
 
 #[cfg(test)]
 mod tests {
-    use std::fmt::Write as _;
-
     use super::*;
+
+    #[test]
+    fn the_root_cause_is_in_plain_words() {
+        let check = |error: io::Error, expected: &str| assert_eq!(root_cause(&error), expected);
+        check(io::ErrorKind::ConnectionRefused.into(), "connection refused");
+        check(io::Error::other(io::Error::from(io::ErrorKind::ConnectionReset)), "connection reset");
+        check(io::Error::new(io::ErrorKind::TimedOut, "deadline has elapsed"), "timed out");
+        check(io::Error::other("no record found"), "no record found");
+        check(
+            io::Error::other(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)),
+            "the server does not speak TLS",
+        );
+    }
 
     #[test]
     fn apples_authority_is_the_published_one() {
         let certificate =
             CertificateDer::from_pem_slice(APPLE_ROOT_CA_PEM.as_bytes()).expect("a certificate");
         let digest = ring::digest::digest(&ring::digest::SHA256, &certificate);
-        let hex = digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02X}");
-            hex
-        });
+        let hex = hex::encode_upper(digest);
         assert_eq!(hex, "B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024");
     }
 }
