@@ -23,6 +23,16 @@ impl EventKind {
         matches!(self, EventKind::Maintenance)
     }
 
+    /// Returns the rank, worst last.
+    pub fn rank(&self) -> u8 {
+        match self {
+            EventKind::Maintenance => 0,
+            EventKind::Performance => 1,
+            EventKind::Issue | EventKind::Other(_) => 2,
+            EventKind::Outage => 3,
+        }
+    }
+
     /// Returns the word for tables, JSON and the database, which [`EventKind::parse`] reads.
     pub fn as_str(&self) -> &str {
         match self {

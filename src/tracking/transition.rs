@@ -112,10 +112,8 @@ pub fn transition(held: Option<&Outage>, seen: &Observation, service: &str, now:
         (Phase::Ongoing(_), EventState::Running) => same(ChangeKind::Eased, Phase::Ongoing(None)),
         (Phase::Ongoing(_), EventState::Over) => same(ChangeKind::Ended, Phase::Over(OverBy::Apple)),
         (Phase::Ongoing(_), EventState::Down) => match kind_after(held, seen) {
-            kind if severity(&kind) > severity(&held.kind) => {
-                same(ChangeKind::Worsened, Phase::Ongoing(None))
-            }
-            kind if severity(&kind) < severity(&held.kind) => same(ChangeKind::Eased, Phase::Ongoing(None)),
+            kind if kind.rank() > held.kind.rank() => same(ChangeKind::Worsened, Phase::Ongoing(None)),
+            kind if kind.rank() < held.kind.rank() => same(ChangeKind::Eased, Phase::Ongoing(None)),
             _ => revised(held, seen),
         },
     }
@@ -210,16 +208,6 @@ fn differs(held: Option<Timestamp>, seen: Option<Timestamp>) -> bool {
     seen.is_some_and(|seen| {
         held.is_none_or(|held| held.duration_since(seen).abs() >= SignedDuration::from_mins(1))
     })
-}
-
-/// Returns the rank of a kind, worst last.
-fn severity(kind: &EventKind) -> u8 {
-    match kind {
-        EventKind::Maintenance => 0,
-        EventKind::Performance => 1,
-        EventKind::Issue | EventKind::Other(_) => 2,
-        EventKind::Outage => 3,
-    }
 }
 
 fn is_same_problem(held: &Outage, event: &Event) -> bool {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::super::snapshot::{ServiceState, Snapshot};
-use crate::model::{EventKind, FeedHealth, Outage, Phase};
+use crate::model::{FeedHealth, Outage, Phase};
 use crate::text;
 
 /// The maximum length of a service's name in JSON.
@@ -75,16 +75,7 @@ pub fn state(service: &ServiceState, snapshot: &Snapshot, now: Timestamp) -> Val
 /// Returns the most severe ongoing outage; of several, the one that began first.
 fn worst(outages: &[Outage]) -> Option<&Outage> {
     let ongoing = outages.iter().filter(|outage| matches!(outage.phase, Phase::Ongoing(_)));
-    ongoing.max_by_key(|outage| (severity(&outage.kind), std::cmp::Reverse(began(outage))))
-}
-
-fn severity(kind: &EventKind) -> u8 {
-    match kind {
-        EventKind::Maintenance => 0,
-        EventKind::Performance => 1,
-        EventKind::Issue | EventKind::Other(_) => 2,
-        EventKind::Outage => 3,
-    }
+    ongoing.max_by_key(|outage| (outage.kind.rank(), std::cmp::Reverse(began(outage))))
 }
 
 fn began(outage: &Outage) -> Timestamp {
@@ -105,7 +96,7 @@ pub mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::model::{Edition, Fault, FeedId, OverBy};
+    use crate::model::{Edition, EventKind, Fault, FeedId, OverBy};
 
     pub fn at(text: &str) -> Timestamp {
         format!("2026-05-05T{text}:00Z").parse().expect("a time")
