@@ -43,7 +43,7 @@ pub struct ClockReading {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Elapsed {
     pub awake_s: u64,
-    /// Whether the machine was suspended for longer than the tolerance.
+    /// The machine was suspended for longer than the tolerance.
     pub slept: bool,
     /// The amount by which the wall clock was set, if above the tolerance.
     pub set_by: Option<SignedDuration>,

@@ -66,7 +66,7 @@ impl From<&Id> for Value {
     }
 }
 
-/// What differs between the chat programs that take each message in one POST to a webhook.
+/// The differences between chat programs that take each message in one POST to a webhook.
 #[derive(Clone, Copy)]
 pub struct Chat {
     /// Returns the JSON of a message, within the program's limits and with its markup escaped.

@@ -1,4 +1,4 @@
-//! What the end of a program means for the notice that it was given.
+//! The meaning of a program's exit for the notice that it was given.
 
 use std::io;
 

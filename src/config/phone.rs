@@ -42,7 +42,7 @@ pub(super) struct Settings {
 /// The checked settings.
 #[derive(Clone, Debug)]
 pub struct PhoneConfig {
-    /// Whether phones are read.
+    /// Phones are read.
     pub enabled: bool,
     pub poll: Schedule,
     /// As written. Without it, [`PhoneConfig::address`] comes from the environment.

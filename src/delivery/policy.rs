@@ -250,7 +250,7 @@ struct Quiet {
     from: Time,
     to: Time,
     zone: TimeZone,
-    /// Whether the setting names the zone.
+    /// The setting names the zone.
     names_zone: bool,
 }
 

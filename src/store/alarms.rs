@@ -16,14 +16,14 @@ pub struct ShownAlarm {
     pub notice_id: i64,
     pub notice: RenderedNotice,
     pub receipt: String,
-    /// Whether a newer notice has replaced it.
+    /// A newer notice has replaced it.
     pub is_replaced: bool,
-    /// Whether an outage of its incident that the channel knows is ongoing, and no newer notice on this
+    /// An outage of its incident that the channel knows is ongoing, and no newer notice on this
     /// channel is about that incident.
     pub is_ongoing: bool,
-    /// Whether its ongoing outages are acknowledged.
+    /// Its ongoing outages are acknowledged.
     pub is_acknowledged: bool,
-    /// Whether a delivery about its incident is pending on this channel.
+    /// A delivery about its incident is pending on this channel.
     pub has_news: bool,
 }
 

@@ -66,7 +66,7 @@ pub struct Waiting {
     pub others: Vec<Outage>,
     /// The creation time of the oldest delivery.
     pub since: Timestamp,
-    /// Whether this notice replaces an older one, which may have been received.
+    /// This notice replaces an older one, which may have been received.
     pub is_recomposed: bool,
 }
 

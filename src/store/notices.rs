@@ -33,7 +33,7 @@ pub struct Attempt {
     pub follows: Option<String>,
     /// The creation time of its oldest delivery.
     pub waiting_since: Timestamp,
-    /// Whether the notice was composed for this attempt. An older notice may have been received without
+    /// The notice was composed for this attempt. An older notice may have been received without
     /// a confirmation, or statusd was killed while sending it.
     pub is_fresh: bool,
     /// The number of unintelligible answers to earlier attempts.

@@ -20,7 +20,7 @@ const OF_OUTAGE: &str = "change.service_key = outage.service_key AND change.mess
 pub struct StoredOutage {
     pub feed: FeedId,
     pub outage: Outage,
-    /// Whether statusd could read the feed just before it first saw the outage, so that Apple posted the
+    /// statusd could read the feed just before it first saw the outage, so that Apple posted the
     /// outage at that time and not earlier.
     pub was_polling: bool,
     pub announced: Announced,

@@ -43,7 +43,7 @@ pub struct StoredDelivery {
     pub settled_at: Option<Timestamp>,
     /// The notice that contains it.
     pub notice_id: Option<i64>,
-    /// Whether it is held back for people, because its outage is acknowledged and ongoing.
+    /// It is held back for people, because its outage is acknowledged and ongoing.
     pub is_acknowledged: bool,
     pub change: Change,
 }
