@@ -27,7 +27,7 @@ use statusd::daemon::poller::{Poller, PollerState};
 use statusd::delivery::policy::{Policy, Route};
 use statusd::delivery::{self, Begun, Receiver};
 use statusd::feed::fetch::{self, FeedUrl, Fetcher};
-use statusd::feed::recording::Recorder;
+use statusd::feed::recorder::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
 use statusd::phones::property_list::{self, ListLimits};
 use statusd::schedule::Schedule;

@@ -25,7 +25,7 @@ use crate::daemon::poller::{Poller, PollerState};
 use crate::delivery::heartbeat::{Beat, Heartbeat};
 use crate::delivery::policy::Route;
 use crate::feed::fetch::Fetcher;
-use crate::feed::recording::Recorder;
+use crate::feed::recorder::Recorder;
 use crate::phones::backup_check::BackupCheck;
 use crate::schedule::jitter_s;
 use crate::store::Store;

@@ -2,4 +2,5 @@
 
 pub mod fetch;
 pub mod parse;
+pub mod recorder;
 pub mod recording;

@@ -16,7 +16,7 @@ use crate::cause::Cause as _;
 use crate::clock::Elapsed;
 use crate::delivery::policy::Route;
 use crate::feed::fetch::{FetchError, FetchOutcome, Fetcher};
-use crate::feed::recording::Recorder;
+use crate::feed::recorder::Recorder;
 use crate::model::{Change, Fault};
 use crate::schedule::Schedule;
 use crate::store::Store;

@@ -20,7 +20,7 @@ use statusd::daemon::poller::{PollReport, Poller, PollerState};
 use statusd::delivery::policy::{self, Policy, Route};
 use statusd::delivery::{self, Receiver, Round};
 use statusd::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
-use statusd::feed::recording::Recorder;
+use statusd::feed::recorder::Recorder;
 use statusd::model::{Change, Edition, FeedId, Outage, ServiceKey};
 use statusd::phones::backup_check::BackupCheck;
 use statusd::phones::late_backup::LatePolicy;
