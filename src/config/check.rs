@@ -10,7 +10,7 @@ use super::paths::absolute_path;
 use super::zone::ZoneFault;
 use super::{
     Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
-    PhoneConfig, Zone, error_in, nearest, paths, source_map, state_directory,
+    PhoneConfig, Zone, error_in, keep, nearest, paths, source_map, state_directory,
 };
 use crate::channel::Tables;
 use crate::delivery::policy::{self, Policy};
@@ -65,7 +65,9 @@ pub(super) fn compose(
         }),
         state_directory: path("state.directory", file.state.directory, faults)
             .unwrap_or_else(|| state_directory(environment)),
+        state_keep: keep::state(&origins, file.state.keep, faults),
         record_file: path("record.file", file.record.file, faults),
+        record_keep: keep::record(&origins, file.record.keep, faults),
         log_level: faults.or(level, || LogLevel::Info),
         log_format: faults.or(format, || LogFormat::Auto),
         heartbeat: file.heartbeat,

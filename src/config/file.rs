@@ -71,12 +71,14 @@ pub(super) struct ScheduleKeys {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StateKeys {
     pub directory: Option<PathBuf>,
+    pub keep: Option<String>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Record {
     pub file: Option<PathBuf>,
+    pub keep: Option<String>,
 }
 
 #[derive(Default, Deserialize)]

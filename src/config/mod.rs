@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use jiff::SignedDuration;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use crate::channel::Tables;
@@ -21,6 +22,7 @@ use zone::ZoneFault;
 mod check;
 mod error;
 mod file;
+mod keep;
 mod merge;
 mod paths;
 mod phone;
@@ -32,6 +34,7 @@ mod variables;
 mod zone;
 
 pub use error::{ConfigError, variable};
+pub use keep::Keep;
 pub use merge::Overrides;
 pub use paths::{config_candidates, credentials_directory, read_secret, state_directory};
 pub use phone::{PhoneConfig, usbmuxd};
@@ -127,8 +130,12 @@ pub struct Config {
     pub jitter_s: u64,
     /// Absolute; may not exist yet.
     pub state_directory: PathBuf,
+    /// The age after which deliveries, notices and coverage are deleted.
+    pub state_keep: Keep<SignedDuration>,
     /// The recording to which every changed document is appended. Absolute.
     pub record_file: Option<PathBuf>,
+    /// The maximum size of the recording, in bytes.
+    pub record_keep: Keep<u64>,
     pub log_level: LogLevel,
     pub log_format: LogFormat,
     /// The URL to call after each poll.

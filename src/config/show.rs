@@ -33,9 +33,11 @@ pub(super) fn text(config: &Config) -> String {
     page.put("jitter_s", Value::Integer(i64::try_from(config.jitter_s).unwrap_or(i64::MAX)));
     page.open("state");
     page.put("directory", lossy(&config.state_directory));
+    page.put("keep", config.state_keep.text.as_str());
     if let Some(file) = &config.record_file {
         page.open("record");
         page.put("file", lossy(file));
+        page.put("keep", config.record_keep.text.as_str());
     }
     page.open("log");
     page.put("level", config.log_level.as_str());

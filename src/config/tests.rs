@@ -379,6 +379,10 @@ fn flags_override_the_file_and_the_file_overrides_the_defaults() {
     for table in ["channel", "phone"] {
         written.insert(table.to_owned(), values(&of_file)[table].clone());
     }
+    for table in ["state", "record"] {
+        let keys = written[table].as_table_mut().expect("a table");
+        keys.insert("keep".to_owned(), values(&of_file)[table]["keep"].clone());
+    }
     assert_eq!(values(&of_file), written);
 
     let of_flags = home.load(&all_overrides()).expect("good flags");
