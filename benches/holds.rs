@@ -186,7 +186,7 @@ impl Sim {
             watch: Watchlist::new(&names),
             plan: Plan { poll: schedule(), trouble: schedule(), jitter_s: 0 },
             routes: channels.iter().map(route).collect(),
-            recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"))),
+            recorder: Some(Recorder::new(&self.folder.path().join("feed.jsonl"), u64::MAX)),
             liveness: None,
             tells_of_phones: false,
             state: PollerState::new(Beliefs::new(feed())),

@@ -564,10 +564,12 @@ pub struct GuideArgs {
 #[command(after_help = "\
 Examples:
   statusd replay feed.jsonl.zst
+  statusd replay record.jsonl.* record.jsonl   (the parts of a daemon's recording)
   statusd replay --watch 'iCloud*' --json feed.jsonl | jq -c .key")]
 pub struct ReplayArgs {
-    /// Read JSON Lines with "at" and "body", plain, .gz or .zst; - is standard input
-    pub file: PathBuf,
+    /// Read JSON Lines with "at" and "body", plain, .gz or .zst, in this order; - is standard input
+    #[arg(required = true)]
+    pub file: Vec<PathBuf>,
     /// Print one JSON object per line (docs/json.md)
     #[arg(long)]
     pub json: bool,

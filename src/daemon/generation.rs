@@ -124,7 +124,7 @@ fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerSta
         watch: Watchlist::new(&config.watch),
         plan,
         routes,
-        recorder: config.record_file.as_deref().map(Recorder::new),
+        recorder: config.record_file.as_deref().map(|file| Recorder::new(file, config.record_keep.limit)),
         liveness: config.liveness,
         tells_of_phones: config.phone.enabled,
         state,

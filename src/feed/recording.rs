@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Result, anyhow};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +65,72 @@ pub struct PollFailure {
     pub awake_s: u64,
 }
 
-/// A recording being read.
+/// A recording being read, in one or several files.
 pub struct Recording {
+    /// The files that are not open yet, in order.
+    paths: std::vec::IntoIter<PathBuf>,
+    source: Source,
+    /// The error of a truncated first line, until a complete line shows that the file is a recording.
+    truncated: Option<anyhow::Error>,
+    has_line: bool,
+}
+
+impl Recording {
+    /// Opens plain, gzip or zstd files, recognised by their first bytes. `-` is standard input.
+    ///
+    /// # Errors
+    ///
+    /// The first file cannot be read. The others are opened when their turn comes.
+    pub fn open(paths: Vec<PathBuf>) -> Result<Recording> {
+        let mut paths = paths.into_iter();
+        let first = paths.next().unwrap_or_else(|| PathBuf::from("/dev/null"));
+        Ok(Recording { source: Source::open(&first)?, paths, truncated: None, has_line: false })
+    }
+
+    /// Returns the next line, or `None` at the end. Skips a truncated line with a warning, because a kill or
+    /// a power failure leaves one.
+    pub fn next_line(&mut self) -> Result<Option<Line>> {
+        loop {
+            let Some(bytes) = self.source.next_bytes()? else {
+                match (self.paths.next(), self.truncated.take()) {
+                    (Some(path), truncated) => {
+                        self.source = Source::open(&path)?;
+                        self.truncated = truncated;
+                        continue;
+                    }
+                    (None, Some(error)) => return Err(error),
+                    (None, None) => return Ok(None),
+                }
+            };
+            if bytes.trim_ascii().is_empty() {
+                continue;
+            }
+            let invalid = || anyhow!(self.source.at_line("invalid line: expected {\"at\": …, \"body\": …}"));
+            match serde_json::from_slice(bytes.trim_ascii_end()) {
+                Ok(line) => {
+                    (self.truncated, self.has_line) = (None, true);
+                    return Ok(Some(line));
+                }
+                // After a restart, the daemon appends below the truncated line.
+                Err(error) if error.is_eof() => {
+                    tracing::warn!("{}", self.source.at_line("truncated line skipped"));
+                    self.truncated = (!self.has_line).then(invalid);
+                }
+                Err(_) => return Err(invalid()),
+            }
+        }
+    }
+}
+
+/// One file of a recording.
+struct Source {
     lines: Box<dyn BufRead>,
     path: PathBuf,
     number: u64,
 }
 
-impl Recording {
-    /// Opens a plain, gzip or zstd file, recognised by its first bytes. `-` is standard input.
-    pub fn open(path: &Path) -> Result<Recording> {
+impl Source {
+    fn open(path: &Path) -> Result<Source> {
         let cannot_read = |error: io::Error| anyhow!(cannot(format!("read {}", path.display()), &error));
         let source: Box<dyn Read> = if path == Path::new("-") {
             Box::new(io::stdin())
@@ -92,34 +148,17 @@ impl Recording {
         } else {
             Box::new(source)
         };
-        Ok(Recording { lines, path: path.to_owned(), number: 0 })
+        Ok(Source { lines, path: path.to_owned(), number: 0 })
     }
 
-    /// Returns the next line, or `None` at the end. Skips a truncated line with a warning, because a
-    /// power failure leaves one.
-    pub fn next_line(&mut self) -> Result<Option<Line>> {
-        loop {
-            let mut bytes = Vec::new();
-            let mut limited = (&mut self.lines).take(MAX_LINE_BYTES);
-            let read = limited.read_until(b'\n', &mut bytes);
-            read.map_err(|error| anyhow!(self.at_line(&cannot("read the recording", &error))))?;
-            if bytes.is_empty() {
-                return Ok(None);
-            }
-            self.number += 1;
-            if bytes.trim_ascii().is_empty() {
-                continue;
-            }
-            return match serde_json::from_slice(bytes.trim_ascii_end()) {
-                Ok(line) => Ok(Some(line)),
-                // After a restart, the daemon appends below the truncated line.
-                Err(error) if error.is_eof() && self.number > 1 => {
-                    tracing::warn!("{}", self.at_line("truncated line skipped"));
-                    continue;
-                }
-                Err(_) => bail!("{}", self.at_line("invalid line: expected {\"at\": …, \"body\": …}")),
-            };
-        }
+    /// Returns the bytes of the next line, or `None` at the end.
+    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        let mut limited = (&mut self.lines).take(MAX_LINE_BYTES);
+        let read = limited.read_until(b'\n', &mut bytes);
+        read.map_err(|error| anyhow!(self.at_line(&cannot("read the recording", &error))))?;
+        self.number += 1;
+        Ok((!bytes.is_empty()).then_some(bytes))
     }
 
     /// Prefixes a message with the path and the line number.
@@ -141,8 +180,8 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub fn read_all(path: &Path) -> Result<Vec<Line>> {
-        let mut recording = Recording::open(path)?;
+    pub fn read_all(paths: Vec<PathBuf>) -> Result<Vec<Line>> {
+        let mut recording = Recording::open(paths)?;
         std::iter::from_fn(|| recording.next_line().transpose()).collect()
     }
 
@@ -154,6 +193,6 @@ pub(super) mod tests {
             flate2::write::GzEncoder::new(File::create(&path).expect("a file"), Default::default());
         gzip.write_all(b"{\"at\":\"2026-01-01T00:00:00Z\",\"body\":\"a\"}\n").expect("written");
         gzip.finish().expect("finished");
-        assert_eq!(read_all(&path).expect("readable").len(), 1);
+        assert_eq!(read_all(vec![path.clone(), path]).expect("readable").len(), 2);
     }
 }

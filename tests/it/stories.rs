@@ -6,6 +6,7 @@
 
 use crate::sim;
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::common::apple::Response;
@@ -987,7 +988,7 @@ async fn changes_on_a_full_disk_survive_a_crash() {
 /// Returns the changes that the recording replays to.
 fn replayed(sim: &Sim) -> Vec<Change> {
     let mut replayed = Vec::new();
-    let mut recording = Recording::open(sim.recording_file()).expect("a recording");
+    let mut recording = Recording::open(sim.recording_files()).expect("a recording");
     let watch = Watchlist::new(&["iCloud Backup"]);
     let mut tell = |change: &Change| {
         replayed.push(change.clone());
@@ -997,9 +998,9 @@ fn replayed(sim: &Sim) -> Vec<Change> {
     replayed
 }
 
-#[tokio::test]
-async fn a_recording_replays_to_the_announced_changes() {
-    let mut sim = sim_with_ops().await.recording();
+/// Tells a story to a daemon with a recording of at most `keep_bytes`.
+async fn recorded_story(keep_bytes: u64) -> Sim {
+    let mut sim = sim_with_ops().await.recording(keep_bytes);
     sim.show(&calm("09:00"));
     sim.start().await;
     sim.until("11:03").await;
@@ -1014,10 +1015,29 @@ async fn a_recording_replays_to_the_announced_changes() {
     sim.show(&backup("17:01", "Outage", "resolved", "10:10", Some("16:50")));
     sim.until("20:00").await;
     assert_eq!(sim.received().len(), 5, "began, worsened, withdrawn, reopened, ended");
-    let written = fs::read_to_string(sim.recording_file()).expect("a recording");
+    sim
+}
+
+fn bytes(files: &[PathBuf]) -> Vec<u8> {
+    files.iter().flat_map(|file| fs::read(file).expect("a recording")).collect()
+}
+
+#[tokio::test]
+async fn a_recording_replays_to_the_announced_changes() {
+    let sim = recorded_story(u64::MAX).await;
+    let written = String::from_utf8(bytes(&sim.recording_files())).expect("a recording");
     // First observations and their confirmations, three absences and their results.
     assert_eq!(written.lines().count(), 1 + 2 + 2 + 4 + 2 + 2);
     assert_eq!(replayed(&sim), sim.changes().await);
+}
+
+#[tokio::test]
+async fn a_rotated_recording_replays_like_one_that_was_not() {
+    let (whole, rotated) = (recorded_story(u64::MAX).await, recorded_story(16_000).await);
+    let files = rotated.recording_files();
+    assert!(whole.recording_files().len() == 1 && files.len() > 3, "{files:?}");
+    assert_eq!(bytes(&files), bytes(&whole.recording_files()), "as `cat` gives it");
+    assert_eq!(replayed(&rotated), replayed(&whole));
 }
 
 /// Returns the next response of a hostile feed, and its maximum duration in seconds.
@@ -1073,7 +1093,7 @@ async fn a_recording_of_a_hostile_feed_replays_to_what_the_daemon_announced() {
     let mut kinds = std::collections::BTreeSet::new();
     for seed in 0..6 {
         let mut rng = fastrand::Rng::with_seed(seed);
-        let mut sim = sim_with_ops().await.recording().jitter(rng.u64(0..60));
+        let mut sim = sim_with_ops().await.recording(1 << (seed + 16)).jitter(rng.u64(0..60));
         sim.show(&calm("09:00"));
         sim.start().await;
         for _ in 0..40 {

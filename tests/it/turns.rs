@@ -89,7 +89,7 @@ fn writes_recordings_on_another_thread() {
     with_busy_blocking_thread(async |release| {
         let folder = TempDir::new().expect("a folder");
         let path = folder.path().join("feed.jsonl");
-        let mut recorder = Recorder::new(&path);
+        let mut recorder = Recorder::new(&path, u64::MAX);
         let mut record = pin!(recorder.record(at(0), Some("{}"), Recorded::default(), false));
         assert!(record.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         assert!(!path.exists());

@@ -28,7 +28,7 @@ pub fn run(args: &ReplayArgs, invocation: &Invocation) -> Result<Output, Command
     let jitter_s = invocation.overrides.jitter_s.map_or(0, |_| config.jitter_s);
     let plan = Plan { poll: config.poll.clone(), trouble: config.trouble.clone(), jitter_s };
     let failed = |error: anyhow::Error| CommandError::failed(format!("{error:#}"));
-    let mut recording = Recording::open(&args.file).map_err(failed)?;
+    let mut recording = Recording::open(args.file.clone()).map_err(failed)?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut printed = 0_u64;
     let mut print = |change: &Change| {

@@ -283,7 +283,8 @@ pub struct Sim {
     watch: Vec<String>,
     limits: FetchLimits,
     jitter_s: u64,
-    recording: Option<PathBuf>,
+    /// The recording and its maximum size.
+    recording: Option<(PathBuf, u64)>,
     liveness: Option<Schedule>,
     /// Set if statusd reads phones, with the limit for late backups.
     checks: Option<Option<LatePolicy>>,
@@ -377,8 +378,10 @@ impl Sim {
         self
     }
 
-    pub fn recording(mut self) -> Sim {
-        self.recording = Some(self.directory.path().join("feed.jsonl"));
+    pub fn recording(mut self, keep_bytes: u64) -> Sim {
+        let folder = self.directory.path().join("recording");
+        std::fs::create_dir(&folder).expect("a folder");
+        self.recording = Some((folder.join("feed.jsonl"), keep_bytes));
         self
     }
 
@@ -497,8 +500,14 @@ impl Sim {
         self.directory.path().join("state")
     }
 
-    pub fn recording_file(&self) -> &Path {
-        self.recording.as_deref().expect("a simulation with a recording")
+    /// The parts of the recording, the current file last.
+    pub fn recording_files(&self) -> Vec<PathBuf> {
+        let (file, _) = self.recording.as_ref().expect("a simulation with a recording");
+        let entries = std::fs::read_dir(file.with_file_name("")).expect("a folder");
+        let mut files: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
+        files.sort();
+        files.rotate_left(1);
+        files
     }
 
     fn ca_file(&self) -> PathBuf {
@@ -555,7 +564,7 @@ impl Sim {
             routes: routes.clone(),
             liveness: self.liveness.clone(),
             tells_of_phones: self.checks.is_some(),
-            recorder: self.recording.as_deref().map(Recorder::new),
+            recorder: self.recording.as_ref().map(|(file, keep_bytes)| Recorder::new(file, *keep_bytes)),
             state,
         };
         let wakes = vec![Some(now); receivers.len()];
