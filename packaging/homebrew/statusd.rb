@@ -8,6 +8,7 @@ class Statusd < Formula
   sha256 "0000000000000000000000000000000000000000000000000000000000000000"
   license any_of: ["MIT", "Apache-2.0"]
 
+  depends_on "pandoc" => :build
   depends_on "rust" => :build
 
   def install
@@ -15,6 +16,8 @@ class Statusd < Formula
     generate_completions_from_executable(bin/"statusd", "completions")
     system bin/"statusd", "man", "--dir", buildpath/"man"
     man1.install Dir["man/*.1"]
+    (buildpath/"statusd.toml.5").write Utils.safe_popen_read("scripts/config-page")
+    man5.install "statusd.toml.5"
     doc.install Dir["docs/*.md"]
     pkgshare.install "config/statusd.toml"
   end

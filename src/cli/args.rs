@@ -660,10 +660,11 @@ pub enum ConfigArgs {
 Examples:
   statusd man | man -l -
   statusd man config init | man -l -
-  statusd man config-file | man -l -    statusd.toml(5), all keys
-  statusd man --dir pages               all pages: *.1, statusd.toml.5")]
+  statusd man --dir pages               all pages
+Packages contain statusd.toml(5) too: `man statusd.toml` documents every key of the configuration file.
+The sources have the same text in docs/configuration.md.")]
 pub struct ManArgs {
-    /// Print the page of this command, like check or config init, or config-file
+    /// Print the page of this command, like check or config init
     #[arg(value_name = "COMMAND", conflicts_with = "dir")]
     pub command: Vec<String>,
     /// Write all pages to this directory

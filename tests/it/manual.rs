@@ -1,5 +1,5 @@
 //! Formats every manual page with groff and mandoc: no warnings, no line over 80 columns, and no reference
-//! to a missing page.
+//! to a missing page. The page of the configuration file has every key.
 //!
 //! Does not check the text of the pages.
 
@@ -12,6 +12,8 @@ use std::process::{Command, Output, Stdio};
 const COLUMNS: usize = 80;
 /// A mandoc warning that is ignored, because builds must be reproducible.
 const NO_DATE: &str = "missing date";
+
+const CONFIG_PAGE: &str = "statusd.toml.5";
 
 /// All pages in a temporary directory.
 struct Pages {
@@ -27,6 +29,11 @@ impl Pages {
             .status()
             .expect("statusd starts");
         assert!(status.success());
+        let config_page = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/config-page"))
+            .output()
+            .expect("scripts/config-page starts");
+        assert!(config_page.status.success(), "{}", text(&config_page.stderr));
+        fs::write(directory.path().join(CONFIG_PAGE), config_page.stdout).expect("a page");
         Pages { directory }
     }
 
@@ -102,6 +109,32 @@ fn pages_refer_to_existing_pages() {
         }
     }
     assert_eq!(named, names, "named and there");
+}
+
+/// Another test compares the reference with the settings.
+#[test]
+fn every_key_of_the_reference_is_in_the_page() {
+    let pages = Pages::new();
+    let page = fs::read_to_string(pages.directory.path().join(CONFIG_PAGE)).expect("a page");
+    let (read, _) = by_groff(&pages.directory.path().join(CONFIG_PAGE));
+    let reference = include_str!("../../docs/configuration.md");
+    let keys: Vec<&str> = reference
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+        .map(|(key, _)| key)
+        .collect();
+    assert!(keys.len() > 80, "{}", keys.len());
+    for key in keys {
+        assert!(page.contains(&format!(".TP\n\\f[B]{key}\\f[R]\n")), "{key}");
+    }
+    assert!(!read.contains("](") && !read.contains('`'), "{read}");
+    // Type, default and flag share a line, and a cell such as "required" is no default.
+    assert!(
+        read.contains("              path; default none; --record-file, STATUSD_RECORD_FILE\n"),
+        "{read}"
+    );
+    assert!(!read.contains("default required"), "{read}");
+    assert!(page.contains("lines have fields (docs/service.md)"), "{page}");
 }
 
 #[test]

@@ -11,7 +11,6 @@ use crate::exit_code::{CANNOT_WRITE, WRONG_USAGE};
 
 use crate::cli::args::{self, Cli};
 use crate::cli::context::{CommandError, Output};
-use crate::cli::man::config_page;
 use crate::cli::{flags, man};
 
 /// Asks `statusd complete` for values such as service names, and falls back to the generated completions.
@@ -52,9 +51,6 @@ for option in watch service channel only skip
 end
 "#;
 
-/// The name of the configuration file's page in `statusd man`. No command may have this name.
-const CONFIG_FILE: &str = "config-file";
-
 pub fn completions(shell: Shell) -> Output {
     let mut text = Vec::new();
     clap_complete::generate(shell, &mut listed(&flags::command()), "statusd", &mut text);
@@ -85,7 +81,7 @@ fn listed(command: &Command) -> Command {
 pub fn man(man: &args::ManArgs) -> Result<Output, CommandError> {
     let command = documented();
     if let Some(directory) = &man.dir {
-        return match write_all(&command, directory) {
+        return match std::fs::create_dir_all(directory).and_then(|()| write_all(&command, directory)) {
             Ok(()) => Ok(Output::done(String::new())),
             Err(error) => {
                 let path = directory.display();
@@ -95,17 +91,11 @@ pub fn man(man: &args::ManArgs) -> Result<Output, CommandError> {
             }
         };
     }
-    if man.command == [CONFIG_FILE] {
-        return Ok(Output::done(config_page::page()));
-    }
     let mut selected = &command;
     for name in &man.command {
         selected = selected.find_subcommand(name).ok_or_else(|| {
             let visible = selected.get_subcommands().filter(|command| !command.is_hide_set());
-            let mut names: Vec<&str> = visible.map(Command::get_name).collect();
-            if selected.get_name() == command.get_name() {
-                names.push(CONFIG_FILE);
-            }
+            let names: Vec<&str> = visible.map(Command::get_name).collect();
             let message = match names.as_slice() {
                 [] => format!("unknown command {name:?}: `{}` has no subcommands", selected.get_name()),
                 names => format!("unknown command {name:?}: expected one of {}", names.join(", ")),
@@ -128,16 +118,9 @@ fn unhidden(command: Command) -> Command {
 }
 
 fn write_all(command: &Command, directory: &Path) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    let page = format!("{}.{}", config_page::NAME, config_page::SECTION);
-    std::fs::write(directory.join(page), config_page::page())?;
-    write_commands(command, directory)
-}
-
-fn write_commands(command: &Command, directory: &Path) -> io::Result<()> {
     std::fs::write(directory.join(format!("{}.1", man::name(command))), man::page(command)?)?;
     let mut visible = command.get_subcommands().filter(|command| !command.is_hide_set());
-    visible.try_for_each(|command| write_commands(command, directory))
+    visible.try_for_each(|command| write_all(command, directory))
 }
 
 #[cfg(test)]
@@ -151,13 +134,12 @@ mod tests {
             ("check", ".TH statusd-check 1"),
             ("config init", ".TH statusd-config-init 1"),
             ("doctor", ".TH statusd-doctor 1"),
-            ("config-file", ".TH statusd.toml 5"),
         ] {
             let command = line.split_whitespace().map(str::to_owned).collect();
             let page = man(&args::ManArgs { command, dir: None }).expect("a page");
             assert!(page.text.contains(title), "{}", &page.text[..300.min(page.text.len())]);
             // Settings appear only on the pages of commands that use them.
-            let is_used = ["", "doctor", "config-file"].contains(&line);
+            let is_used = ["", "doctor"].contains(&line);
             assert_eq!(page.text.to_lowercase().contains("directory of the database"), is_used, "{line}");
             assert_eq!(page.text.contains("STATUSD_STATE_DIRECTORY"), is_used, "{line}");
             // A blank line is what an argument without help leaves behind.
