@@ -1,5 +1,5 @@
 //! TLS settings that all clients share: the cryptography provider (ring, for its size), extra
-//! certificate authorities, Apple's own authority and the loopback exception. Opens no connection.
+//! certificate authorities, Apple's own authority, the loopback exception and the causes of failures. Opens no connection.
 
 use std::error::Error;
 use std::io;
@@ -25,15 +25,15 @@ const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
 /// SHA-256 B0B1730ECBC7FF4505142C49F1295E6EDA6BCAED7E2C68C5BE91B5A11001F024, valid to 2035-02-09.
 pub const APPLE_ROOT_CA_PEM: &str = include_str!("apple-root-ca.pem");
 
-/// Returns the TLS failure among an error and its causes, in plain words; `None` if there is none.
-pub fn reason(error: &(dyn Error + 'static)) -> Option<&'static str> {
-    chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).map(describe)
+/// Returns the TLS failure among an error and its causes.
+pub fn problem(error: &(dyn Error + 'static)) -> Option<TlsProblem> {
+    chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()).map(TlsProblem::from)
 }
 
 /// Returns the innermost cause in plain words ("connection refused"). The outer ones only repeat the stage.
 pub fn root_cause(error: &(dyn Error + 'static)) -> String {
-    if let Some(reason) = reason(error) {
-        return reason.to_owned();
+    if let Some(problem) = problem(error) {
+        return problem.to_string();
     }
     // The kind of an I/O error says more than the library's message inside it, unless that has a cause.
     let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
@@ -43,31 +43,56 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
     }
 }
 
-/// Returns a TLS failure in plain words, because the messages of rustls are for programmers.
-pub fn describe(error: &rustls::Error) -> &'static str {
-    let rustls::Error::InvalidCertificate(certificate) = error else {
-        return match error {
-            rustls::Error::InvalidMessage(_) => "the server does not speak TLS",
+/// The cause of a failed TLS handshake. `Display` is in plain words, because the messages of rustls are for
+/// programmers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TlsProblem {
+    #[error("the certificate has expired")]
+    Expired,
+    #[error("the certificate is not valid yet")]
+    NotYetValid,
+    #[error("the certificate was issued by an unknown authority")]
+    UnknownIssuer,
+    #[error("the certificate is for another host")]
+    WrongHost,
+    #[error("the server does not speak TLS")]
+    NotTls,
+    #[error("connection closed during the TLS handshake")]
+    CutOff,
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<&rustls::Error> for TlsProblem {
+    fn from(error: &rustls::Error) -> TlsProblem {
+        let words = match error {
+            rustls::Error::InvalidCertificate(error) => return TlsProblem::of_certificate(error),
+            rustls::Error::InvalidMessage(_) => return TlsProblem::NotTls,
             rustls::Error::AlertReceived(_) => "the server refused the TLS handshake",
             rustls::Error::PeerIncompatible(_) => {
                 "the server supports no TLS version or cipher suite that statusd supports"
             }
             _ => "the TLS connection failed",
         };
-    };
-    match certificate {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => "the certificate has expired",
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            "the certificate is not valid yet"
+        TlsProblem::Other(words.to_owned())
+    }
+}
+
+impl TlsProblem {
+    fn of_certificate(error: &CertificateError) -> TlsProblem {
+        match error {
+            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsProblem::Expired,
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                TlsProblem::NotYetValid
+            }
+            // A bad signature means an authority with the name of a trusted one but another key.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownIssuer,
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                TlsProblem::WrongHost
+            }
+            CertificateError::Revoked => TlsProblem::Other("the certificate was revoked".to_owned()),
+            _ => TlsProblem::Other("the certificate is invalid".to_owned()),
         }
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
-            "the certificate was issued by an authority that this computer does not trust"
-        }
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            "the certificate is for another host"
-        }
-        CertificateError::Revoked => "the certificate was revoked",
-        _ => "the certificate is invalid",
     }
 }
 

@@ -13,9 +13,10 @@ use std::time::Duration;
 use crate::common::apple::{Apple, PATH, Response, ServerCert};
 use crate::common::doc::Doc;
 use statusd::feed::fetch::{
-    FailureKind, FeedUrl, FetchError, FetchLimits, FetchOutcome, Fetcher, RedirectError, TlsProblem,
+    FailureKind, FeedUrl, FetchError, FetchLimits, FetchOutcome, Fetcher, RedirectError,
 };
 use statusd::model::{Fault, ServiceKey};
+use statusd::tls::TlsProblem;
 use tempfile::TempDir;
 use tokio::net::TcpSocket;
 

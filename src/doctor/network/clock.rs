@@ -7,7 +7,7 @@
 
 use super::super::{Blame, Finding, Status};
 use super::{CLOCK, ClockOffset, NetworkReport};
-use crate::doctor::probe::TrustError;
+use crate::tls::TlsProblem;
 
 const WARNING_S: u64 = 30;
 const PROBLEM_S: u64 = 300;
@@ -58,7 +58,7 @@ pub(super) fn ahead_s(network: &NetworkReport) -> Option<i64> {
 /// Returns whether several certificates look expired because the clock is ahead, or not yet valid because
 /// the clock is behind.
 fn certificates_confirm(network: &NetworkReport, ahead_s: i64) -> bool {
-    let expected = if ahead_s > 0 { TrustError::Expired } else { TrustError::NotYetValid };
+    let expected = if ahead_s > 0 { TlsProblem::Expired } else { TlsProblem::NotYetValid };
     let reports = network.hosts.iter().flatten().flatten();
     let count = reports.filter(|report| report.certificate_error() == Some(&expected)).count();
     ahead_s.unsigned_abs() >= PROBLEM_S && count > 1

@@ -9,8 +9,9 @@ use super::{HOSTS, NetworkReport, clock, host_reports, is_reached, join_names};
 use crate::doctor::guide::GuideStep;
 use crate::doctor::probe::{
     AddressFamily, CertificateInfo, ConnectError, ConnectOutcome, Endpoint, HostReport, Proxy, Purpose,
-    ResolveError, THIRD_PARTY_HOST, ThirdParty, Trust, TrustError,
+    ResolveError, THIRD_PARTY_HOST, ThirdParty, Trust,
 };
+use crate::tls::TlsProblem;
 
 /// From this deviation on, a valid certificate can look expired or not yet valid.
 const CLOCK_WRONG_S: u64 = 300;
@@ -95,7 +96,7 @@ fn completed_tls(report: &HostReport) -> bool {
 }
 
 fn has_unknown_issuer(report: &HostReport) -> bool {
-    report.certificate_error() == Some(&TrustError::UnknownIssuer)
+    report.certificate_error() == Some(&TlsProblem::UnknownIssuer)
 }
 
 fn some_not_reached(failing: &[&HostReport], count: usize, network: &NetworkReport) -> Finding {
@@ -161,7 +162,7 @@ fn is_caused_by_clock(failing: &[&HostReport], network: &NetworkReport) -> bool 
         None => failing.len() > 1,
     };
     let has_date_error = |report: &&HostReport| {
-        matches!(report.certificate_error(), Some(TrustError::Expired | TrustError::NotYetValid))
+        matches!(report.certificate_error(), Some(TlsProblem::Expired | TlsProblem::NotYetValid))
     };
     is_wrong && failing.iter().all(has_date_error)
 }

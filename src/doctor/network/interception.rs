@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::{Blame, Finding, Status};
 use super::{HostReports, INTERCEPTION, host_reports, join_names};
-use crate::doctor::probe::{AddressFamily, CertificateInfo, ConnectOutcome, HostReport, Trust, TrustError};
+use crate::doctor::probe::{AddressFamily, CertificateInfo, ConnectOutcome, HostReport, Trust};
+use crate::tls::TlsProblem;
 
 /// One host alone may be misconfigured.
 const SAME_UNKNOWN_HOSTS_MIN: usize = 2;
@@ -36,7 +37,7 @@ fn finding(presented: &[Presented]) -> Finding {
         certificate.trust == Trust::LocalOnly && !certificate.claims_apple
     });
     let unknown = by_authority(presented, |certificate| {
-        certificate.trust == Trust::Untrusted(TrustError::UnknownIssuer)
+        certificate.trust == Trust::Untrusted(TlsProblem::UnknownIssuer)
     });
     let same_unknown = unknown.iter().filter(|(_, hosts)| hosts.len() >= SAME_UNKNOWN_HOSTS_MIN);
     let intercepted: HostsByAuthority<'_> =

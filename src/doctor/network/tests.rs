@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::*;
 use crate::doctor::probe::{
     CertificateInfo, ConnectError, ConnectOutcome, Endpoint, ForeignResponse, HOSTS as APPLES, HttpError,
-    ProxyConnectError, ResolveError, SetProxy, TlsError, Trust, TrustError,
+    ProxyConnectError, ResolveError, SetProxy, TlsError, Trust,
 };
 use crate::doctor::{Blame, Status};
 use crate::proxy::Proxies;
+use crate::tls::TlsProblem;
 
 const NETWORK: Option<Blame> = Some(Blame::Network);
 const COMPUTER: Option<Blame> = Some(Blame::Computer);
@@ -38,7 +39,7 @@ fn established_by(top_issuer: &str, claims_apple: bool, trust: Trust) -> Connect
 }
 
 fn unknown(top_issuer: &str) -> ConnectOutcome {
-    established_by(top_issuer, false, Trust::Untrusted(TrustError::UnknownIssuer))
+    established_by(top_issuer, false, Trust::Untrusted(TlsProblem::UnknownIssuer))
 }
 
 fn unconnected(error: ConnectError) -> ConnectOutcome {
@@ -179,7 +180,7 @@ fn some_hosts_are_reached() {
     let cut = ConnectOutcome::NoTls {
         endpoint: endpoint(0),
         connect_time: Duration::ZERO,
-        error: TlsError::CutOff,
+        error: TlsError::Failed(TlsProblem::CutOff),
     };
     check(
         HOSTS,
@@ -208,7 +209,7 @@ fn readings(ahead_s: &[i64]) -> Vec<ClockOffset> {
 
 #[test]
 fn a_wrong_clock_makes_certificates_look_invalid() {
-    let expired = all(&established(Trust::Untrusted(TrustError::Expired)), &ConnectOutcome::NoAddress);
+    let expired = all(&established(Trust::Untrusted(TlsProblem::Expired)), &ConnectOutcome::NoAddress);
     let with_clock = |network: &NetworkReport, ahead_s| NetworkReport {
         clock: readings(&[ahead_s, ahead_s]),
         ..network.clone()
@@ -218,7 +219,7 @@ fn a_wrong_clock_makes_certificates_look_invalid() {
     check(HOSTS, &with_clock(&expired, -2), Status::Problem, NETWORK, "has expired");
     // One host alone may be misconfigured.
     let one = network_with(|host| {
-        let early = established(Trust::Untrusted(TrustError::NotYetValid));
+        let early = established(Trust::Untrusted(TlsProblem::NotYetValid));
         (host == "setup.icloud.com").then_some((early, ConnectOutcome::NoAddress))
     });
     check(HOSTS, &one, Status::Problem, NETWORK, "not valid yet");
@@ -297,7 +298,7 @@ fn interception() {
     });
     check(INTERCEPTION, &different, Status::CannotTell, None, "one host alone");
     // An invalid certificate of a known authority is not interception.
-    check(INTERCEPTION, &v4(established(Trust::Untrusted(TrustError::WrongHost))), Status::Ok, None, "");
+    check(INTERCEPTION, &v4(established(Trust::Untrusted(TlsProblem::WrongHost))), Status::Ok, None, "");
     let claims_apple = established_by("Apple Root CA - G9 (Apple Inc.)", true, Trust::LocalOnly);
     check(INTERCEPTION, &v4(claims_apple), Status::Warning, NETWORK, "claims to be Apple's");
     check(INTERCEPTION, &v4(unconnected(timeout())), Status::CannotTell, None, "no Apple host");
@@ -363,14 +364,14 @@ fn certificates_confirm_the_time_of_one_server() {
         check(CLOCK, &network, status, (status == Status::Problem).then_some(Blame::Computer), seen);
     }
     let untrusted = |error| (established(Trust::Untrusted(error)), ConnectOutcome::NoAddress);
-    let expired = network_with(|_| Some(untrusted(TrustError::Expired)));
+    let expired = network_with(|_| Some(untrusted(TlsProblem::Expired)));
     finds(&expired, 40_000_000, Status::Problem, "days ahead");
     finds(&expired, -40_000_000, Status::CannotTell, "only one server");
     finds(&expired, 0, Status::CannotTell, "only one server");
-    let early = network_with(|_| Some(untrusted(TrustError::NotYetValid)));
+    let early = network_with(|_| Some(untrusted(TlsProblem::NotYetValid)));
     finds(&early, -40_000_000, Status::Problem, "days behind");
     finds(&network_with(|_| None), 40_000_000, Status::CannotTell, "only one server");
-    let one = network_with(|host| (host == "gsa.apple.com").then(|| untrusted(TrustError::Expired)));
+    let one = network_with(|host| (host == "gsa.apple.com").then(|| untrusted(TlsProblem::Expired)));
     finds(&one, 40_000_000, Status::CannotTell, "only one server");
 }
 

@@ -9,7 +9,8 @@ use std::io;
 use std::time::Duration;
 
 use crate::cause::Cause as _;
-use crate::{text, tls};
+use crate::text;
+use crate::tls::{self, TlsProblem};
 
 const DETAIL_MAX_CHARS: usize = 160;
 /// EAFNOSUPPORT, reported by a system without IPv6. The standard library has no kind for it.
@@ -52,14 +53,8 @@ pub enum ConnectError {
 /// A TLS handshake failed on an established connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TlsError {
-    /// The server speaks another protocol.
-    NotTls,
-    CutOff,
-    Timeout {
-        after: Duration,
-    },
-    /// In the words of `tls`.
-    Other(String),
+    Failed(TlsProblem),
+    Timeout { after: Duration },
 }
 
 impl ResolveError {
@@ -104,19 +99,18 @@ impl ConnectError {
 
 impl TlsError {
     pub(super) fn of(error: &io::Error) -> TlsError {
-        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        match (tls, error.kind()) {
-            (Some(rustls::Error::InvalidMessage(_)), _) => TlsError::NotTls,
-            (Some(other), _) => TlsError::Other(tls::describe(other).to_owned()),
+        use io::ErrorKind;
+        TlsError::Failed(match (tls::problem(error), error.kind()) {
+            (Some(problem), _) => problem,
             (
                 None,
-                io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-                | io::ErrorKind::UnexpectedEof,
-            ) => TlsError::CutOff,
-            (None, _) => TlsError::Other(short(&error.reason())),
-        }
+                ErrorKind::ConnectionReset
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::BrokenPipe
+                | ErrorKind::UnexpectedEof,
+            ) => TlsProblem::CutOff,
+            (None, _) => TlsProblem::Other(short(&error.reason())),
+        })
     }
 }
 
@@ -158,12 +152,11 @@ impl fmt::Display for ConnectError {
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsError::NotTls => write!(f, "the server does not speak TLS"),
-            TlsError::CutOff => write!(f, "connection closed during the TLS handshake"),
+            TlsError::Failed(problem @ (TlsProblem::NotTls | TlsProblem::CutOff)) => problem.fmt(f),
+            TlsError::Failed(problem) => write!(f, "TLS handshake failed: {problem}"),
             TlsError::Timeout { after } => {
                 write!(f, "connected, but no TLS handshake within {}", seconds(after))
             }
-            TlsError::Other(message) => write!(f, "TLS handshake failed: {message}"),
         }
     }
 }

@@ -16,9 +16,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::resolver::resolve;
-use super::trust::{CertificateInfo, Trust, TrustError, TrustStores};
+use super::trust::{CertificateInfo, Trust, TrustStores};
 use super::{AddressFamily, ConnectError, ProbeConfig, ResolveError, TlsError, provider, run_detached};
-use crate::tls::{AcceptAnyCert, UnparsableCert};
+use crate::tls::{AcceptAnyCert, TlsProblem, UnparsableCert};
 
 /// Addresses of one family that are tried in parallel. Apple's names have two to eight.
 const ADDRESSES_MAX: usize = 3;
@@ -105,7 +105,7 @@ impl HostReport {
     }
 
     /// Returns why the host's certificate is untrusted.
-    pub fn certificate_error(&self) -> Option<&TrustError> {
+    pub fn certificate_error(&self) -> Option<&TlsProblem> {
         match self.furthest() {
             ConnectOutcome::TlsEstablished { certificate, .. } => match &certificate.trust {
                 Trust::Untrusted(error) => Some(error),
@@ -242,7 +242,8 @@ impl HostProber {
         host: &'static str,
         stream: TcpStream,
     ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-        let name = ServerName::try_from(host).map_err(|error| TlsError::Other(error.to_string()))?;
+        let name = ServerName::try_from(host)
+            .map_err(|error| TlsError::Failed(TlsProblem::Other(error.to_string())))?;
         let stream = self.tls.connect(name, stream).await.map_err(|error| TlsError::of(&error))?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         Ok(chain.iter().map(|certificate| certificate.clone().into_owned()).collect())
@@ -259,7 +260,7 @@ impl HostProber {
         match run_detached(limit, move || trust_stores.inspect(&own, host, now)).await {
             Some(certificate) => certificate,
             None => CertificateInfo {
-                trust: Trust::Untrusted(TrustError::Other(
+                trust: Trust::Untrusted(TlsProblem::Other(
                     "cannot verify the certificate in time".to_owned(),
                 )),
                 ..TrustStores::default().inspect(&chain, host, now)
@@ -321,7 +322,7 @@ mod tests {
                 trust,
             },
         };
-        let untrusted = || Trust::Untrusted(TrustError::UnknownIssuer);
+        let untrusted = || Trust::Untrusted(TlsProblem::UnknownIssuer);
         assert_eq!(
             furthest(vec![refused(5223), established(443, untrusted())]),
             established(443, untrusted())

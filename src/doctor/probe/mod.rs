@@ -30,7 +30,7 @@ pub use self::portal::{ForeignResponse, Portal, PortalPage, probe_portal};
 pub use self::proxy::{Proxy, ProxyConnectError, SetProxy, probe_proxy};
 pub use self::speed::{Speed, SpeedError, measure_speed, parse_network_quality};
 pub use self::third_party::{THIRD_PARTY_HOST, ThirdParty, probe_third_party};
-pub use self::trust::{CertificateInfo, Trust, TrustError};
+pub use self::trust::{CertificateInfo, Trust};
 pub use self::web::HttpError;
 use crate::tls;
 

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rustls::RootCertStore;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{CertificateError, Error, RootCertStore};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::name::Name;
 
 use super::error::short;
 use super::{ProbeConfig, provider, store_of};
-use crate::tls;
+use crate::tls::TlsProblem;
 
 /// The organisation in the certificates of Apple's authorities.
 const APPLE: &str = "Apple Inc.";
@@ -42,17 +42,7 @@ pub enum Trust {
     Apple,
     /// This computer's list, but not the public one.
     LocalOnly,
-    Untrusted(TrustError),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TrustError {
-    Expired,
-    NotYetValid,
-    WrongHost,
-    UnknownIssuer,
-    /// In the words of `tls`.
-    Other(String),
+    Untrusted(TlsProblem),
 }
 
 type Verifier = Arc<dyn ServerCertVerifier>;
@@ -90,12 +80,12 @@ impl TrustStores {
     fn trust(&self, chain: &[CertificateDer<'static>], host: &str, now: Timestamp) -> Trust {
         let stores =
             [(&self.public, Trust::Public), (&self.apple, Trust::Apple), (&self.local, Trust::LocalOnly)];
-        let mut reason = TrustError::UnknownIssuer;
+        let mut reason = TlsProblem::UnknownIssuer;
         for (store, trust) in stores {
             match verify(store.as_ref(), chain, host, now) {
                 Ok(()) => return trust,
                 // Keep the first reason that is more specific than "not in this store".
-                Err(error) if reason == TrustError::UnknownIssuer => reason = error,
+                Err(error) if reason == TlsProblem::UnknownIssuer => reason = error,
                 Err(_) => {}
             }
         }
@@ -113,37 +103,17 @@ fn verify(
     chain: &[CertificateDer<'static>],
     host: &str,
     now: Timestamp,
-) -> Result<(), TrustError> {
+) -> Result<(), TlsProblem> {
     let (Some(store), Some((leaf, rest))) = (store, chain.split_first()) else {
-        return Err(TrustError::UnknownIssuer);
+        return Err(TlsProblem::UnknownIssuer);
     };
-    let name = ServerName::try_from(host.to_owned()).map_err(|_| TrustError::WrongHost)?;
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TlsProblem::WrongHost)?;
     let since_1970 = std::time::Duration::from_secs(u64::try_from(now.as_second()).unwrap_or(0));
     let now = UnixTime::since_unix_epoch(since_1970);
     match store.verify_server_cert(leaf, rest, &name, &[], now) {
         Ok(_) => Ok(()),
-        Err(_) if is_self_signed(leaf) => Err(TrustError::UnknownIssuer),
-        Err(error) => Err(TrustError::of(&error)),
-    }
-}
-
-impl TrustError {
-    fn of(error: &Error) -> TrustError {
-        let Error::InvalidCertificate(certificate) = error else {
-            return TrustError::Other(tls::describe(error).to_owned());
-        };
-        match certificate {
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => TrustError::Expired,
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                TrustError::NotYetValid
-            }
-            // A bad signature means an authority with the name of a trusted one but another key.
-            CertificateError::UnknownIssuer | CertificateError::BadSignature => TrustError::UnknownIssuer,
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                TrustError::WrongHost
-            }
-            _ => TrustError::Other(tls::describe(error).to_owned()),
-        }
+        Err(_) if is_self_signed(leaf) => Err(TlsProblem::UnknownIssuer),
+        Err(error) => Err(TlsProblem::from(&error)),
     }
 }
 
@@ -181,16 +151,4 @@ fn display_name(name: &Name) -> String {
     };
     let text = short(&text);
     if text.is_empty() { "an issuer without a name".to_owned() } else { text }
-}
-
-impl std::fmt::Display for TrustError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            TrustError::Expired => write!(f, "the certificate has expired"),
-            TrustError::NotYetValid => write!(f, "the certificate is not valid yet"),
-            TrustError::WrongHost => write!(f, "the certificate is for another host"),
-            TrustError::UnknownIssuer => write!(f, "the certificate was issued by an unknown authority"),
-            TrustError::Other(message) => f.write_str(message),
-        }
-    }
 }

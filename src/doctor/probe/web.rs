@@ -10,11 +10,11 @@ use std::time::Duration;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
 
-use super::error::short;
 use super::resolver::Resolver;
 use super::{ConnectError, ProbeConfig, ResolveError, TlsError};
 use crate::cause::chain;
 use crate::http::BodyError;
+use crate::tls::{self, TlsProblem};
 use crate::{gzip, http};
 
 /// A request without a complete response.
@@ -50,8 +50,11 @@ pub(super) fn client(config: &Arc<ProbeConfig>, port: u16, limit: Duration) -> R
         _ => builder
             .tls_certs_merge(config.extra_roots.iter().filter_map(|root| Certificate::from_der(root).ok())),
     };
-    let no_certificates =
-        |_| HttpError::Tls(TlsError::Other("cannot read this computer's certificates".to_owned()));
+    let no_certificates = |_| {
+        HttpError::Tls(TlsError::Failed(TlsProblem::Other(
+            "cannot read this computer's certificates".to_owned(),
+        )))
+    };
     builder.build().map_err(no_certificates)
 }
 
@@ -76,11 +79,8 @@ impl HttpError {
         if error.is_timeout() {
             return HttpError::Timeout { after: limit };
         }
-        if let Some(tls) = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-            return HttpError::Tls(match tls {
-                rustls::Error::InvalidMessage(_) => TlsError::NotTls,
-                other => TlsError::Other(short(&other.to_string())),
-            });
+        if let Some(problem) = tls::problem(error) {
+            return HttpError::Tls(TlsError::Failed(problem));
         }
         let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).last();
         match io {

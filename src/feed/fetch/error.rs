@@ -9,13 +9,13 @@ use std::io;
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use rustls::CertificateError;
 
 use super::FetchLimits;
 use crate::cause::chain;
 use crate::feed::parse::Unreadable;
 use crate::model::Fault;
-use crate::{text, tls};
+use crate::text;
+use crate::tls::{self, TlsProblem};
 
 const DETAIL_MAX_CHARS: usize = 160;
 
@@ -70,21 +70,6 @@ pub enum FailureKind {
     },
     /// A complete response that is not a status document.
     Unreadable(Unreadable),
-}
-
-/// The cause of a failed TLS handshake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum TlsProblem {
-    Expired,
-    NotYetValid,
-    UnknownIssuer,
-    WrongHost,
-    /// The server does not speak TLS.
-    NotTls,
-    /// The connection closed during the handshake.
-    CutOff,
-    /// The message of the TLS library.
-    Other(String),
 }
 
 /// A redirect that is not followed.
@@ -264,8 +249,8 @@ pub(super) fn classify(error: &reqwest::Error, limits: FetchLimits) -> FailureKi
             false => FailureKind::Timeout { after: limits.total },
         };
     }
-    if let Some(problem) = chain(error).find_map(|cause| cause.downcast_ref::<rustls::Error>()) {
-        return FailureKind::Tls(tls_problem(problem));
+    if let Some(problem) = tls::problem(error) {
+        return FailureKind::Tls(problem);
     }
     let io = chain(error).filter_map(|cause| cause.downcast_ref::<io::Error>()).map(io::Error::kind);
     match io.last().and_then(from_io) {
@@ -309,27 +294,6 @@ pub(super) fn from_io(kind: io::ErrorKind) -> Option<FailureKind> {
         // From the decoders of gzip and of chunked bodies.
         ErrorKind::InvalidData | ErrorKind::InvalidInput => Some(FailureKind::Malformed),
         _ => None,
-    }
-}
-
-fn tls_problem(error: &rustls::Error) -> TlsProblem {
-    let rustls::Error::InvalidCertificate(certificate) = error else {
-        return match error {
-            rustls::Error::InvalidMessage(_) => TlsProblem::NotTls,
-            _ => TlsProblem::Other(tls::describe(error).to_owned()),
-        };
-    };
-    match certificate {
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => TlsProblem::Expired,
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            TlsProblem::NotYetValid
-        }
-        // A bad signature means an authority with a trusted name but another key.
-        CertificateError::UnknownIssuer | CertificateError::BadSignature => TlsProblem::UnknownIssuer,
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-            TlsProblem::WrongHost
-        }
-        _ => TlsProblem::Other(tls::describe(error).to_owned()),
     }
 }
 
@@ -413,10 +377,9 @@ mod tests {
 
     #[test]
     fn causes_unwrap_io_errors() {
-        let tls = rustls::Error::InvalidCertificate(CertificateError::Expired);
+        let tls = rustls::Error::InvalidCertificate(rustls::CertificateError::Expired);
         let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, tls));
-        let found = chain(&wrapped).find_map(|cause| cause.downcast_ref::<rustls::Error>());
-        assert_eq!(found.map(tls_problem), Some(TlsProblem::Expired));
+        assert_eq!(tls::problem(&wrapped), Some(TlsProblem::Expired));
     }
 
     /// Uses a resolver that knows no name, because the system's resolver would use the network.

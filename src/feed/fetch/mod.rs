@@ -21,7 +21,7 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use tokio::task::spawn_blocking;
 
 use self::encoding::ContentEncoding;
-pub use self::error::{FailureKind, FetchError, RedirectError, TlsProblem};
+pub use self::error::{FailureKind, FetchError, RedirectError};
 pub use self::server_time::ServerTime;
 pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
