@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, SignatureScheme};
 use rustls_platform_verifier::Verifier;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cause::{Cause as _, chain};
 use crate::regular_file;
@@ -42,6 +43,11 @@ pub fn root_cause(error: &(dyn Error + 'static)) -> String {
         None => chain(error).last().unwrap_or(error).to_string(),
     }
 }
+
+/// A connection, encrypted or not.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 /// The cause of a failed TLS handshake. `Display` is in plain words, because the messages of rustls are for
 /// programmers.

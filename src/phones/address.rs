@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Address, ReadError, Stream};
+use super::{Address, ReadError};
+use crate::tls::Stream;
 
 /// The default socket of usbmuxd on Linux and macOS.
 const STANDARD: &str = "/var/run/usbmuxd";

@@ -7,11 +7,12 @@ use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::phones::property_list;
+use crate::tls::Stream;
 
 use super::pairing::Pairing;
 use super::usbmuxd::{self, Device};
 use super::{
-    AccessError, Address, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PartialPhone, PrivateInfo, ProtocolError, Stream,
+    AccessError, Address, MAX_PACKET_BYTES, MAX_TEXT_CHARS, PartialPhone, PrivateInfo, ProtocolError,
     dictionary, values,
 };
 

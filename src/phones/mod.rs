@@ -22,7 +22,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
@@ -192,11 +191,6 @@ async fn read_phone(
 fn dictionary(bytes: &[u8]) -> Option<plist::Dictionary> {
     property_list::read(bytes, LIST_LIMITS)
 }
-
-/// A connection to usbmuxd or through it, with or without TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// An error in an exchange, with a message that contains nothing of the phone or the pair record.
 #[derive(Debug)]

@@ -26,9 +26,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, SignatureScheme};
 use tokio_rustls::TlsConnector;
 
-use super::{ProtocolError, Stream, dictionary};
+use super::{ProtocolError, dictionary};
 use crate::secret::Secret;
-use crate::tls::{AcceptAnyCert, UnparsableCert};
+use crate::tls::{AcceptAnyCert, Stream, UnparsableCert};
 
 /// Required by the TLS library, but neither sent nor compared.
 const NAME: &str = "iphone";

@@ -10,10 +10,10 @@ use plist::{Dictionary, Value};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::phones::property_list;
+use crate::tls::Stream;
 
 use super::{
-    AccessError, Address, Link, MAX_PACKET_BYTES, MAX_PHONES, ProtocolError, ReadError, Stream, Udid,
-    dictionary,
+    AccessError, Address, Link, MAX_PACKET_BYTES, MAX_PHONES, ProtocolError, ReadError, Udid, dictionary,
 };
 
 const HEADER_BYTES: usize = 16;

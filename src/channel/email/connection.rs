@@ -9,10 +9,11 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsConnector;
 
 use crate::cause::Cause as _;
+use crate::tls::Stream;
 
 /// Generous: RFC 5321, 4.5.3.1.5, allows lines of 512 bytes.
 const REPLY_MAX_BYTES: usize = 16 * 1024;
@@ -21,11 +22,6 @@ const READ_BYTES: usize = 4 * 1024;
 const CODE_DIGITS: usize = 3;
 const INCOMPLETE: &str = "the reply is incomplete or too long";
 const UNSOLICITED: &str = "the server replied before the command was sent";
-
-/// A TCP connection, possibly encrypted.
-pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 /// A server's reply: a code of three digits, and the text of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -251,19 +251,8 @@ async fn read_reply(mut response: Response, max_bytes: usize, deadline: Instant)
         body: Vec::new(),
     };
     let _complete_or_partial =
-        timeout_at(deadline, read_body(&mut response, max_bytes, &mut reply.body)).await;
+        timeout_at(deadline, http::read_body(&mut response, max_bytes, &mut reply.body)).await;
     reply
-}
-
-/// Reads at most `max_bytes`. Stops at the first error.
-async fn read_body(response: &mut Response, max_bytes: usize, body: &mut Vec<u8>) {
-    while let Ok(Some(chunk)) = response.chunk().await {
-        body.extend_from_slice(&chunk);
-        if body.len() >= max_bytes {
-            body.truncate(max_bytes);
-            return;
-        }
-    }
 }
 
 /// Returns true if the server received the request and responded with something else than HTTP.

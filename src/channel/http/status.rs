@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use reqwest::StatusCode;
 
 use crate::channel::outcome::SendOutcome;
+use crate::http;
 
 /// Returns the outcome of a request that was answered with `status`.
 ///
@@ -17,7 +18,7 @@ pub fn classify_status(status: u16, retry_after: Option<&str>, now: Timestamp) -
     match meaning(status) {
         Meaning::Delivered => SendOutcome::Delivered { receipt: None, detail: returned },
         Meaning::Transient(advice) => SendOutcome::Transient {
-            after_s: retry_after.and_then(|value| retry_after_s(value, now)),
+            after_s: retry_after.and_then(|value| http::retry_after_s(value, Some(now))),
             reached: true,
             detail: with_advice(returned, advice),
         },
@@ -87,19 +88,6 @@ fn client_advice(status: u16) -> &'static str {
         451 => "the server refuses for legal reasons; use another one",
         _ => "the server rejects the message; see its log for the reason",
     }
-}
-
-/// Parses `Retry-After`, a number of seconds or a date (RFC 9110, 10.2.3), into seconds from `now`.
-/// Returns 0 for a past date, `u64::MAX` for a number that overflows, and `None` for anything else.
-fn retry_after_s(value: &str, now: Timestamp) -> Option<u64> {
-    let value = value.trim();
-    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
-        // Digits alone fail to parse only on overflow.
-        return Some(value.parse().unwrap_or(u64::MAX));
-    }
-    let at = Timestamp::try_from(httpdate::parse_http_date(value).ok()?).ok()?;
-    // The conversion fails for a past date.
-    Some(u64::try_from(at.as_second() - now.as_second()).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -15,13 +15,13 @@ use rumqttc::{
 };
 use rustls::ClientConfig;
 use rustls::pki_types::{CertificateDer, ServerName};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::super::outcome::SendOutcome;
 use crate::secret::Secret;
-use crate::{text, tls};
+use crate::text;
+use crate::tls::{self, Stream};
 
 /// For DNS, TCP, TLS and the broker's CONNACK together.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -242,11 +242,6 @@ impl Error for HandshakeError {
 fn handshake_error(error: &io::Error) -> Option<&io::Error> {
     error.get_ref()?.downcast_ref::<HandshakeError>().map(|error| &error.0)
 }
-
-/// A connection, encrypted or not.
-trait Stream: AsyncRead + AsyncWrite + Send + Sync + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Sync + Unpin> Stream for T {}
 
 async fn connect(host: String, port: u16, tls: Option<Arc<ClientConfig>>) -> io::Result<Box<dyn Stream>> {
     let tcp = TcpStream::connect((host.as_str(), port)).await?;

@@ -4,9 +4,10 @@
 
 use std::time::Instant;
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::{AGE, DATE, HeaderMap, HeaderName};
+use reqwest::header::{AGE, DATE, HeaderMap};
+
+use crate::http;
 
 /// The time at a server when its response arrived. Accurate to a few seconds.
 #[derive(Clone, Copy, Debug)]
@@ -20,7 +21,7 @@ impl ServerTime {
     /// original response (RFC 9111, 5.1).
     pub fn from_headers(headers: &HeaderMap) -> Option<ServerTime> {
         let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.parse().ok()).unwrap_or(0);
-        let time = date(headers, DATE)?.checked_add(SignedDuration::from_secs(age)).ok()?;
+        let time = date(headers)?.checked_add(SignedDuration::from_secs(age)).ok()?;
         Some(ServerTime { time, arrived: Instant::now() })
     }
 
@@ -31,13 +32,15 @@ impl ServerTime {
     }
 }
 
-/// Returns the date in a header, in the format of RFC 9110, 5.6.7.
-pub(super) fn date(headers: &HeaderMap, name: HeaderName) -> Option<Timestamp> {
-    DateTimeParser::new().parse_timestamp(headers.get(name)?.to_str().ok()?).ok()
+/// Returns `Date`.
+pub(super) fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    http::date(headers.get(DATE)?.to_str().ok()?)
 }
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderName;
+
     use super::*;
 
     #[test]
