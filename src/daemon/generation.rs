@@ -1,4 +1,4 @@
-//! The loops of one configuration: one that polls, one for phones, the heartbeat.
+//! The loops of one configuration: one that polls, one for phones, one for old rows, the heartbeat.
 //!
 //! Loops own what they use and return it when they are stopped. They share only the database and
 //! channels of messages. No loop here waits for a delivery: delivery loops outlast a configuration
@@ -7,6 +7,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_local};
 
@@ -14,6 +15,7 @@ use super::channel_loops::ChannelLoops;
 use super::phone_loop::{self, PhoneLoop};
 use super::poll_loop::{POLL_TIMEOUT, PollLoop};
 use super::progress::{LEEWAY, Progress, run_to_end};
+use super::retention_loop::{RetentionLoop, STEP_TIMEOUT};
 use super::setup::Setup;
 use super::shared::Shared;
 use super::start_step::OnStartStep;
@@ -38,6 +40,7 @@ const BEAT_TIMEOUT: Duration = Duration::from_secs(20).saturating_add(LEEWAY);
 pub struct Generation {
     poll: JoinHandle<PollerState>,
     phones: Option<JoinHandle<()>>,
+    retention: JoinHandle<()>,
     stop: watch::Sender<bool>,
     /// The reason why a newer configuration was refused.
     refused: watch::Sender<Option<String>>,
@@ -79,6 +82,7 @@ impl Generation {
             }));
             sender
         });
+        let retention = retention(config.state_keep.limit, stopped.clone(), shared);
         channels.replace(receivers, shared);
         let (refused, refusal) = watch::channel(None);
         let poll = PollLoop {
@@ -93,7 +97,7 @@ impl Generation {
         };
         let progress = shared.loops.register("the poll loop", POLL_TIMEOUT);
         let poll = spawn_local(run_to_end(progress, async move |progress| poll.run(stopped, progress).await));
-        Generation { poll, phones, stop, refused }
+        Generation { poll, phones, retention, stop, refused }
     }
 
     /// Adds the rejection of a newer configuration to the status.
@@ -108,6 +112,7 @@ impl Generation {
         if let Some(phones) = self.phones {
             let _ = phones.await;
         }
+        let _ = self.retention.await;
         if let Some(state) = &mut state
             && let Err(error) = state.checkpoint(store).await
         {
@@ -115,6 +120,12 @@ impl Generation {
         }
         state
     }
+}
+
+fn retention(keep: SignedDuration, stopped: watch::Receiver<bool>, shared: &Shared) -> JoinHandle<()> {
+    let retention = RetentionLoop::new(keep, &shared.store, shared.status.subscribe());
+    let progress = shared.loops.register("the retention loop", STEP_TIMEOUT);
+    spawn_local(run_to_end(progress, async move |progress| retention.run(stopped, progress).await))
 }
 
 fn poller(config: Config, fetcher: Fetcher, routes: Vec<Route>, state: PollerState, seed: u64) -> Poller {

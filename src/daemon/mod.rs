@@ -11,6 +11,7 @@ mod phone_loop;
 mod poll_loop;
 pub mod poller;
 mod progress;
+mod retention_loop;
 mod service_manager;
 mod setup;
 mod shared;

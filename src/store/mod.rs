@@ -29,6 +29,7 @@ mod queries;
 mod reminders;
 mod replacement;
 mod rescue;
+mod retention;
 mod root_pages;
 mod rows;
 
@@ -55,6 +56,7 @@ pub use outbox::{DROPPED, Settled};
 pub use purge::purge;
 pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
+pub use retention::{PruneFrom, Pruned};
 
 /// A statusd database. Dropping it closes it.
 pub struct Store {
