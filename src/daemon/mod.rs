@@ -20,7 +20,6 @@ mod wait;
 mod watchdog;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -36,7 +35,7 @@ use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::model::Change;
 use crate::status_socket::{self, DaemonStatus, StatusSocket};
-use crate::store::{OpenError, Opened, Store};
+use crate::store::{Observer, OpenError, Opened, Store};
 use channel_loops::ChannelLoops;
 use generation::Generation;
 use progress::{Loops, Progress, run_to_end};
@@ -100,7 +99,7 @@ async fn serve(
     let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
     let Opened { store, lost } =
-        Store::open_observed(&directory, clock::now(), Arc::new(service_manager::migrating))?;
+        Store::open_observed(&directory, clock::now(), Observer::new(service_manager::opening))?;
     let store = Rc::new(store);
     let state = PollerState::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {

@@ -14,6 +14,7 @@ use crate::delivery::message::advice::NO_PROBLEM;
 use crate::delivery::message::phrases::kind_word;
 use crate::delivery::message::time_format::when;
 use crate::model::{Beliefs, Listed, Outage, Phase};
+use crate::store::OpenStep;
 use crate::text;
 use crate::tracking::watchlist::Watchlist;
 
@@ -21,7 +22,7 @@ use crate::tracking::watchlist::Watchlist;
 const STATUS_MAX: usize = 300;
 /// The maximum number of services that a status names. Further ones are counted.
 const NAMED_MAX: usize = 3;
-/// The extension of the start timeout with each migration step.
+/// The extension of the start timeout with each report.
 const START_EXTENSION: Duration = Duration::from_secs(120);
 
 /// Reports that the daemon is ready. The database is open, and the first poll has not begun.
@@ -60,10 +61,14 @@ pub fn ping(_: PingPermit) {
     notify(&[NotifyState::Watchdog]);
 }
 
-/// Extends the start timeout during a migration of the database.
-pub fn migrating() {
+/// Extends the start timeout while the database is checked, recovered or migrated.
+pub fn opening(step: OpenStep) {
     let extension_us = u32::try_from(START_EXTENSION.as_micros()).unwrap_or(u32::MAX);
-    let status = status("migrating the database");
+    let status = status(match step {
+        OpenStep::Checking => "checking the database",
+        OpenStep::Recovering => "recovering the rows of a damaged database",
+        OpenStep::Migrating => "migrating the database",
+    });
     notify(&[NotifyState::ExtendTimeoutUsec(extension_us), status.state()]);
 }
 

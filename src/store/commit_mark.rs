@@ -14,15 +14,14 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::disk::side_file;
+use super::disk::{each_chunk, side_file};
+use super::observer::{Observer, OpenStep};
 
 /// The file's name in the state directory.
 pub const MARK: &str = "statusd.mark";
 const MAX_BYTES: u64 = 1_024;
 /// Smaller databases are checked at each start.
 const SEALED_FROM_BYTES: u64 = 16 * 1024 * 1024;
-/// The size of one read.
-const CHUNK_BYTES: usize = 64 * 1024;
 
 /// The contents of a mark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +79,7 @@ impl Drop for CommitMark {
     fn drop(&mut self) {
         if let Some(file) = &self.file
             && let Some(database) = &self.sealed
-            && let Some(seal) = seal(database)
+            && let Some(seal) = seal(database, &|| ())
             && let Some(noted) = self.noted.get()
         {
             // Without a seal the next start only takes longer.
@@ -90,26 +89,27 @@ impl Drop for CommitMark {
 }
 
 /// Returns whether the database is large and unchanged since the last stop.
-pub fn is_sealed(database: &Path) -> bool {
+pub fn is_sealed(database: &Path, observer: &Observer) -> bool {
     let Ok(file) = File::open(database.with_file_name(MARK)) else { return false };
-    read(&file).lines().nth(2).is_some_and(|line| seal(database).is_some_and(|seal| seal.trim_end() == line))
+    read(&file).lines().nth(2).is_some_and(|line| {
+        seal(database, &|| observer.tick(OpenStep::Checking)).is_some_and(|seal| seal.trim_end() == line)
+    })
 }
 
 /// Returns length and digest of a large database without a WAL.
-fn seal(database: &Path) -> Option<String> {
+fn seal(database: &Path, tick: &dyn Fn()) -> Option<String> {
     let length = fs::metadata(database).ok()?.len();
     if length < SEALED_FROM_BYTES || side_file(database, "-wal").exists() {
         return None;
     }
-    let mut file = File::open(database).ok()?;
     let mut digest = DefaultHasher::new();
-    let mut chunk = vec![0; CHUNK_BYTES];
-    loop {
-        match file.read(&mut chunk).ok()? {
-            0 => return Some(format!("{length:020} {:020}\n", digest.finish())),
-            read => digest.write(&chunk[..read]),
-        }
-    }
+    let write = |chunk: &[u8]| {
+        tick();
+        digest.write(chunk);
+        Ok(())
+    };
+    each_chunk(database, write).ok()?;
+    Some(format!("{length:020} {:020}\n", digest.finish()))
 }
 
 /// Reads a mark. Returns an empty string if it is not text.
@@ -148,16 +148,16 @@ mod tests {
             let mark = CommitMark::open(&database).expect("a mark");
             mark.note(Noted { seed: 1, transactions: 2 });
             drop(mark);
-            is_sealed(&database)
+            is_sealed(&database, &Observer::none())
         };
         assert!(sealed());
         let file = OpenOptions::new().write(true).open(&database).expect("a file");
         file.write_all_at(&[0x5b], 12_345_678).expect("written");
-        assert!(!is_sealed(&database), "changed");
+        assert!(!is_sealed(&database, &Observer::none()), "changed");
         file.write_all_at(&[0x5a], 12_345_678).expect("written");
-        assert!(is_sealed(&database), "as it was");
+        assert!(is_sealed(&database, &Observer::none()), "as it was");
         fs::write(side_file(&database, "-wal"), "more").expect("written");
-        assert!(!is_sealed(&database), "with a WAL");
+        assert!(!is_sealed(&database, &Observer::none()), "with a WAL");
         fs::remove_file(side_file(&database, "-wal")).expect("removed");
         fs::write(&database, &large[1..]).expect("written");
         assert!(!sealed(), "small");

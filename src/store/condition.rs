@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, params};
 
 use super::disk::{BUSY_TIMEOUT, side_file};
 use super::migration::{APPLICATION_ID, identity, known_version, reference};
+use super::observer::{Observer, OpenStep};
 use super::open_error::OpenError;
 use crate::cause::Cause;
 
@@ -48,11 +49,11 @@ pub enum Condition {
 }
 
 /// Checks the file. One successful check is enough; damage needs [`CHECKS`] failed ones.
-pub fn inspect(path: &Path) -> Result<Condition, OpenError> {
+pub fn inspect(path: &Path, observer: &Observer) -> Result<Condition, OpenError> {
     let mut damage = None;
     let mut failed = None;
     for _ in 0..CHECKS {
-        match check(path) {
+        match check(path, observer) {
             Ok(Condition::Damaged(reason)) => damage = Some(reason),
             Ok(sound) => return Ok(sound),
             Err(error) => failed = Some(error),
@@ -64,14 +65,14 @@ pub fn inspect(path: &Path) -> Result<Condition, OpenError> {
     }
 }
 
-fn check(path: &Path) -> Result<Condition, OpenError> {
+fn check(path: &Path, observer: &Observer) -> Result<Condition, OpenError> {
     let cannot_read =
         |error: &dyn Cause| OpenError::CannotRead { path: path.to_owned(), reason: error.reason() };
     let Some(header) = header(path).map_err(|error| cannot_read(&error))? else { return Ok(Condition::New) };
     if let Some(fault) = header_fault(&header) {
         return Ok(Condition::Damaged(fault));
     }
-    match examine(path) {
+    match examine(path, observer) {
         Ok(Verdict::Empty) => Ok(Condition::New),
         Ok(Verdict::Sound) => Ok(Condition::Sound),
         Ok(Verdict::Damaged(reason)) => Ok(Condition::Damaged(reason)),
@@ -128,10 +129,11 @@ enum Verdict {
     Foreign,
 }
 
-fn examine(path: &Path) -> rusqlite::Result<Verdict> {
+fn examine(path: &Path, observer: &Observer) -> rusqlite::Result<Verdict> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let has_wal = side_file(path, "-wal").exists();
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
+    observer.attach(&mut connection, OpenStep::Checking)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     // Otherwise closing checkpoints a leftover WAL into a file that may not be ours.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, has_wal)?;

@@ -1,7 +1,7 @@
 //! Names, modes, reads and the lock timeout of the database's files.
 
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,16 +9,23 @@ use std::time::Duration;
 /// Short, because the daemon blocks meanwhile and has 5 s in all to stop.
 pub const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
+/// The size of one read.
+const CHUNK_BYTES: usize = 64 * 1024;
+
 /// Returns the path of a file next to the database.
 pub fn side_file(path: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(format!("{}{suffix}", path.display()))
 }
 
-/// Reads a whole file, to detect I/O errors.
-pub fn read_all(path: &Path) -> io::Result<()> {
-    match File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink())) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        Ok(_) | Err(_) => Ok(()),
+/// Passes a whole file to `take`, in chunks.
+pub fn each_chunk(path: &Path, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<()> {
+    let mut file = File::open(path)?;
+    let mut chunk = vec![0; CHUNK_BYTES];
+    loop {
+        match file.read(&mut chunk)? {
+            0 => return Ok(()),
+            read => take(&chunk[..read])?,
+        }
     }
 }
 

@@ -16,7 +16,8 @@ use super::condition::{Condition, inspect, is_damage};
 use super::connection::{AUTOCHECKPOINT_PAGES, prepare};
 use super::database_file::DatabaseFile;
 use super::disk::{BUSY_TIMEOUT, private, side_file};
-use super::migration::{APPLICATION_ID, Observer, identity, known_version, migrate};
+use super::migration::{APPLICATION_ID, identity, known_version, migrate};
+use super::observer::Observer;
 use super::open_error::OpenError;
 use super::replacement::{COMPLETE, LOST, PART, SCRATCH, put_in_place, replace, treat_as_new};
 use super::{Store, kv, root_pages};
@@ -40,7 +41,7 @@ pub struct Opened {
     pub lost: Option<String>,
 }
 
-pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Result<Opened, OpenError> {
+pub fn open(directory: &Path, now: Timestamp, observer: &Observer) -> Result<Opened, OpenError> {
     let cannot_write = |path: &Path, error: &dyn Cause| OpenError::CannotWrite {
         path: path.to_owned(),
         reason: error.reason(),
@@ -57,10 +58,10 @@ pub fn open(directory: &Path, now: Timestamp, observer: Option<&Observer>) -> Re
     let lock = lock(directory)?;
     make_private(directory).map_err(|error| cannot_write(directory, &error))?;
     put_in_place(&path, now).map_err(|error| cannot_write(&path, &error))?;
-    if !commit_mark::is_sealed(&path)
-        && let Condition::Damaged(reason) = inspect(&path)?
+    if !commit_mark::is_sealed(&path, observer)
+        && let Condition::Damaged(reason) = inspect(&path, observer)?
     {
-        replace(&path, &reason, now)?;
+        replace(&path, &reason, now, observer)?;
     }
     let mark = CommitMark::open(&path).map_err(|error| cannot_write(&directory.join(MARK), &error))?;
     // SQLite copies the permissions of the main file to its side files, so the main file comes first.
@@ -156,7 +157,7 @@ fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
 
 pub fn open_in_memory() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
-    migrate(&mut connection, None)?;
+    migrate(&mut connection, &Observer::none())?;
     Ok(Store::new(connection, CommitMark::none(), None, None))
 }
 

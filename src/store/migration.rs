@@ -2,9 +2,9 @@
 //!
 //! The schema version is the number of migrations. Each step runs in its own transaction.
 
-use std::sync::Arc;
-
 use rusqlite::{Connection, params};
+
+use super::observer::{Observer, OpenStep};
 
 /// "stsd" in the file's header; identifies our files.
 pub const APPLICATION_ID: i32 = 0x7374_7364;
@@ -16,12 +16,6 @@ const MIGRATIONS: [&str; 5] = [
     include_str!("schema/4.sql"),
     concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql")),
 ];
-/// Virtual machine steps of SQLite between two calls of an [`Observer`]: about a second.
-const OBSERVED_STEPS: i32 = 20_000_000;
-
-/// Callback during a migration. May be called from any thread.
-pub type Observer = Arc<dyn Fn() + Send + Sync>;
-
 pub fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), params![], |row| row.get(0));
     Ok((pragma("application_id")?, pragma("user_version")?))
@@ -41,33 +35,16 @@ pub fn reference(version: i32) -> rusqlite::Result<Connection> {
 }
 
 /// Migrates a database to the newest schema.
-pub fn migrate(connection: &mut Connection, observer: Option<&Observer>) -> rusqlite::Result<()> {
+pub fn migrate(connection: &mut Connection, observer: &Observer) -> rusqlite::Result<()> {
     let (_, version) = identity(connection)?;
     // A new database takes no time.
-    match observer.filter(|_| (1..known_version()).contains(&version)) {
-        Some(observer) => {
-            observed(connection, observer, |connection| migrate_from(version, connection, &|| observer()))
-        }
-        None => migrate_from(version, connection, &|| ()),
+    if !(1..known_version()).contains(&version) {
+        return migrate_from(version, connection, &|| ());
     }
-}
-
-/// Runs `work` and calls the observer periodically, also within one long statement.
-fn observed(
-    connection: &mut Connection,
-    observer: &Observer,
-    work: impl FnOnce(&Connection) -> rusqlite::Result<()>,
-) -> rusqlite::Result<()> {
-    let observer = Arc::clone(observer);
-    let goes_on = move || {
-        observer();
-        // Tells SQLite not to interrupt the statement.
-        false
-    };
-    connection.progress_handler(OBSERVED_STEPS, Some(goes_on))?;
-    let worked = work(connection);
-    connection.progress_handler(0, None::<fn() -> bool>)?;
-    worked
+    observer.attach(connection, OpenStep::Migrating)?;
+    let migrated = migrate_from(version, connection, &|| observer.begin(OpenStep::Migrating));
+    Observer::detach(connection)?;
+    migrated
 }
 
 /// Runs each step in its own transaction together with its number, so that a killed migration resumes
@@ -90,7 +67,9 @@ fn migrate_from(version: i32, connection: &Connection, begins: &dyn Fn()) -> rus
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
 
     use jiff::Timestamp;
     use tempfile::TempDir;
@@ -98,13 +77,13 @@ mod tests {
     use super::super::files::{DATABASE, open};
     use super::*;
 
-    fn counting() -> (Observer, Arc<AtomicUsize>) {
+    fn counting(every: Duration) -> (Observer, Arc<AtomicUsize>) {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&count);
-        let counting = move || {
+        let counting = move |_| {
             counted.fetch_add(1, Ordering::Relaxed);
         };
-        (Arc::new(counting), count)
+        (Observer::every(counting, every), count)
     }
 
     /// Checks how often the observer is called when a database of schema `version` is opened.
@@ -119,8 +98,8 @@ mod tests {
             connection.pragma_update(None, "application_id", APPLICATION_ID).expect("written");
             connection.pragma_update(None, "user_version", version as i32).expect("written");
         }
-        let (observer, count) = counting();
-        assert!(open(directory.path(), Timestamp::UNIX_EPOCH, Some(&observer)).is_ok());
+        let (observer, count) = counting(Duration::MAX);
+        assert!(open(directory.path(), Timestamp::UNIX_EPOCH, &observer).is_ok());
         assert_eq!(count.load(Ordering::Relaxed), expected, "schema {version}");
     }
 
@@ -134,16 +113,15 @@ mod tests {
 
     #[test]
     fn the_observer_is_called_during_a_long_statement() {
-        let (observer, count) = counting();
+        let (observer, count) = counting(Duration::ZERO);
         let mut connection = Connection::open_in_memory().expect("a database");
-        let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000)
+        let long = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 10000)
             SELECT max(i) FROM n";
-        let counted = observed(&mut connection, &observer, |connection| {
-            connection.query_row(long, params![], |row| row.get::<_, i64>(0)).map(drop)
-        });
-        assert!(counted.is_ok());
+        observer.attach(&mut connection, OpenStep::Migrating).expect("attached");
+        connection.query_row(long, params![], |row| row.get::<_, i64>(0)).expect("a number");
         let calls = count.load(Ordering::Relaxed);
-        assert!(calls > 0);
+        assert!(calls > 1);
+        Observer::detach(&mut connection).expect("detached");
         connection.query_row(long, params![], |row| row.get::<_, i64>(0)).expect("a number");
         assert_eq!(count.load(Ordering::Relaxed), calls, "not called afterwards");
     }

@@ -19,6 +19,7 @@ mod files;
 mod kv;
 mod migration;
 mod notices;
+mod observer;
 mod open_error;
 mod outages;
 mod outbox;
@@ -48,8 +49,8 @@ use database_file::{Connections, DatabaseFile};
 pub use alarms::ShownAlarm;
 pub use batch::{Batching, Waiting};
 pub use files::{DATABASE, Opened};
-pub use migration::Observer;
 pub use notices::{Attempt, RenderedNotice};
+pub use observer::{Observer, OpenStep};
 pub use open_error::OpenError;
 pub use outages::{Announced, StoredOutage};
 pub use outbox::{DROPPED, Settled};
@@ -129,13 +130,13 @@ impl Store {
     /// Opens the daemon's database in `directory`. Creates, migrates or replaces the database as needed,
     /// and takes the lock: one daemon per directory.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
-        files::open(directory, now, None)
+        files::open(directory, now, &Observer::none())
     }
 
-    /// Like [`Store::open`]. Calls `observer` before each migration step, and about once a second within
-    /// a long one.
+    /// Like [`Store::open`]. Calls `observer` before each migration step, and about once a second during a long
+    /// check, migration or recovery.
     pub fn open_observed(directory: &Path, now: Timestamp, observer: Observer) -> Result<Opened, OpenError> {
-        files::open(directory, now, Some(&observer))
+        files::open(directory, now, &observer)
     }
 
     /// Opens an empty database in memory, for `test-notice`, `drill` and tests.

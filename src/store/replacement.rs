@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::disk::{private, read_all, side_file};
+use super::disk::{each_chunk, private, side_file};
 use super::migration::migrate;
+use super::observer::{Observer, OpenStep};
 use super::open_error::OpenError;
 use super::{kv, rescue};
 use crate::cause::Cause;
@@ -25,10 +26,10 @@ pub const COMPLETE: &str = ".new";
 pub const SCRATCH: &str = ".scratch";
 
 /// Replaces a damaged database by a new one with all readable rows.
-pub fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenError> {
+pub fn replace(path: &Path, reason: &str, now: Timestamp, observer: &Observer) -> Result<(), OpenError> {
     let wal = side_file(path, "-wal");
     for file in [path, &wal] {
-        read_all(file).map_err(|error| OpenError::CannotRead {
+        read_all(file, observer).map_err(|error| OpenError::CannotRead {
             path: file.to_owned(),
             reason: format!("{error}; nothing was changed, check the disk"),
         })?;
@@ -41,8 +42,10 @@ pub fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenErro
         .map_err(|error| cannot_write(error.reason()))
         .and_then(|_| {
             let mut new = Connection::open(&part).map_err(|error| cannot_write(error.reason()))?;
-            migrate(&mut new, None).map_err(|error| cannot_write(error.reason()))?;
-            let recovered = rescue::recover(path, &wal, &side_file(path, SCRATCH), &new)
+            migrate(&mut new, observer)
+                .and_then(|()| observer.attach(&mut new, OpenStep::Recovering))
+                .map_err(|error| cannot_write(error.reason()))?;
+            let recovered = rescue::recover(path, &wal, &side_file(path, SCRATCH), &new, observer)
                 .map_err(|error| cannot_write(error.reason()))?;
             if recovered.lost > 0 || recovered.rows == 0 {
                 kv::set(&new, LOST, kept.display())
@@ -60,6 +63,18 @@ pub fn replace(path: &Path, reason: &str, now: Timestamp) -> Result<(), OpenErro
     fs::rename(&part, side_file(path, COMPLETE))
         .and_then(|()| put_in_place(path, now))
         .map_err(|error| cannot_write(error.reason()))
+}
+
+/// Reads a whole file, to detect I/O errors. A missing file has none.
+fn read_all(path: &Path, observer: &Observer) -> io::Result<()> {
+    let read = each_chunk(path, |_| {
+        observer.tick(OpenStep::Recovering);
+        Ok(())
+    });
+    match read {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// Moves the old database aside and renames a complete new one, also after a kill between these steps.

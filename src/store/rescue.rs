@@ -4,14 +4,15 @@
 //! (`tests/it/damage.rs`).
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, ErrorCode, Row, params_from_iter};
 
 use super::condition::repair_header;
-use super::disk::side_file;
+use super::disk::{each_chunk, private, side_file};
+use super::observer::{Observer, OpenStep};
 use super::root_pages::{self, open_damaged};
 use crate::text::counted;
 
@@ -52,14 +53,20 @@ pub struct Recovered {
 }
 
 /// Recovers all readable rows of `damaged` and its WAL. Uses the file `scratch` for a copy.
-pub fn recover(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) -> io::Result<Recovered> {
-    let copied = copy(damaged, wal, scratch).and_then(|()| {
+pub fn recover(
+    damaged: &Path,
+    wal: &Path,
+    scratch: &Path,
+    into: &Connection,
+    observer: &Observer,
+) -> io::Result<Recovered> {
+    let copied = copy(damaged, wal, scratch, observer).and_then(|()| {
         let recovered = match root_pages::rebuild_schema(scratch) {
-            Ok(true) => read_into(scratch, into),
+            Ok(true) => read_into(scratch, into, observer),
             // If the note is unreadable, the schema is not: one flipped bit damages only one of them.
             Ok(false) | Err(_) => {
-                copy(damaged, wal, scratch)?;
-                read_into(scratch, into)
+                copy(damaged, wal, scratch, observer)?;
+                read_into(scratch, into, observer)
             }
         };
         recovered.or_else(|error| {
@@ -74,20 +81,26 @@ pub fn recover(damaged: &Path, wal: &Path, scratch: &Path, into: &Connection) ->
     copied
 }
 
-fn copy(damaged: &Path, wal: &Path, scratch: &Path) -> io::Result<()> {
+fn copy(damaged: &Path, wal: &Path, scratch: &Path, observer: &Observer) -> io::Result<()> {
     for suffix in ["-wal", "-shm"] {
         // Usually missing.
         let _ = fs::remove_file(side_file(scratch, suffix));
     }
-    fs::copy(damaged, scratch)?;
+    let mut file = private().truncate(true).open(scratch)?;
+    each_chunk(damaged, |chunk| {
+        observer.tick(OpenStep::Recovering);
+        file.write_all(chunk)
+    })?;
+    drop(file);
     if wal.exists() {
         fs::copy(wal, side_file(scratch, "-wal"))?;
     }
     repair_header(scratch, wal.exists())
 }
 
-fn read_into(scratch: &Path, into: &Connection) -> rusqlite::Result<Recovered> {
-    let from = open_damaged(scratch)?;
+fn read_into(scratch: &Path, into: &Connection, observer: &Observer) -> rusqlite::Result<Recovered> {
+    let mut from = open_damaged(scratch)?;
+    observer.attach(&mut from, OpenStep::Recovering)?;
     let transaction = into.unchecked_transaction()?;
     transaction.pragma_update(None, "defer_foreign_keys", true)?;
     let mut recovered = Recovered::default();
@@ -391,7 +404,8 @@ mod tests {
         let into = Connection::open_in_memory().expect("a database");
         into.execute_batch(&format!("{SCHEMA_4}{SCHEMA_5}")).expect("schema 5");
         let recovered =
-            recover(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into).expect("rows");
+            recover(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into, &Observer::none())
+                .expect("rows");
         assert_eq!((recovered.rows, recovered.lost), (16, 0));
         check_words(&into);
     }
