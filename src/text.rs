@@ -7,6 +7,15 @@ use std::iter::Peekable;
 
 /// Marks a cut.
 const ELLIPSIS: char = '…';
+/// The minimum similarity (Jaro-Winkler, 0 to 1) of a suggested name.
+const MIN_SIMILARITY: f64 = 0.75;
+/// The weight of the similarity to one word of a name, compared with the whole name.
+const WORD_WEIGHT: f64 = 0.9;
+/// A shorter part occurs in many names by chance.
+const PART_MIN_CHARS: usize = 2;
+const MAX_NEAR: usize = 3;
+/// Offset of a full-width character (U+FF01 to U+FF5E) from its ASCII character.
+const FULL_WIDTH_OFFSET: u32 = 0xfee0;
 
 /// Returns one trimmed line of at most `max` characters. White space, line breaks included, becomes one
 /// blank; invisible characters are dropped; an ellipsis marks a cut.
@@ -57,6 +66,52 @@ pub fn xml_escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// Returns the names most similar to `wanted`, best first, for "did you mean …?". Ignores case and
+/// width, and treats `-` and `_` as spaces.
+pub fn near<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+    let wanted = folded(wanted);
+    let unspaced = wanted.replace(' ', "");
+    let similarity = |name: &str| {
+        let name = folded(name);
+        // A part of a name ("backup") counts as a full match, and a typo in a part ("bakup") nearly so.
+        // Japanese and Chinese names have no space where users may type one.
+        let is_part = unspaced.chars().nth(PART_MIN_CHARS - 1).is_some();
+        if is_part && name.replace(' ', "").contains(&unspaced) {
+            return 1.0;
+        }
+        let words = words(&name).map(|word| strsim::jaro_winkler(&wanted, word) * WORD_WEIGHT);
+        words.fold(strsim::jaro_winkler(&wanted, &name), f64::max)
+    };
+    let ranked = names.into_iter().map(|name| (similarity(name), name));
+    let mut ranked: Vec<_> = ranked.filter(|(similarity, _)| *similarity >= MIN_SIMILARITY).collect();
+    ranked.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(b.1)));
+    ranked.into_iter().take(MAX_NEAR).map(|(_, name)| name).collect()
+}
+
+/// Returns the most similar name, if any is similar. See [`near`].
+pub fn nearest<'n>(wanted: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    near(wanted, names).into_iter().next()
+}
+
+/// Folds case, white space, and full-width characters ("ｉＣｌｏｕｄ").
+fn folded(name: &str) -> String {
+    let narrow = |c: char| match c {
+        '-' | '_' => ' ',
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - FULL_WIDTH_OFFSET).unwrap_or(c),
+        c => c,
+    };
+    let narrow: String = name.chars().map(narrow).collect();
+    let words: Vec<String> = narrow.split_whitespace().map(str::to_lowercase).collect();
+    words.join(" ")
+}
+
+/// Returns the words of a name, and its non-Latin parts, because "iCloudバックアップ" has no space between
+/// words.
+fn words(name: &str) -> impl Iterator<Item = &str> {
+    let is_latin = |c: char| c < '\u{250}';
+    name.split(' ').chain(name.split(is_latin).filter(|part| !part.is_empty()))
 }
 
 /// Returns a number with its noun: `1 message`, `4,300 messages`, `2 deliveries`. Only regular plurals.
@@ -364,5 +419,53 @@ mod tests {
         check_line("", 0, "");
         check_text("one\ntwo", 5, "one…");
         assert_eq!(plain_text(&"x\n".repeat(10_000), 1_000).chars().count(), 1_000);
+    }
+
+    #[test]
+    fn similar_names_are_suggested_and_others_are_not() {
+        let names = ["iCloud Backup", "iCloud Mail", "Photos", "App Store"];
+        let near = |wanted| near(wanted, names);
+        assert_eq!(near("iCloud Bakup")[0], "iCloud Backup");
+        assert_eq!(near("backup"), ["iCloud Backup"]);
+        assert_eq!(near("bakup"), ["iCloud Backup"]);
+        assert_eq!(near("foto")[0], "Photos");
+        assert_eq!(near("Xcode Cloud"), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn similar_names_are_found_in_scripts_without_spaces() {
+        let names = ["iCloudバックアップ", "iCloudメール", "iCloud云备份", "写真", "Café Müller"];
+        let near = |wanted| near(wanted, names);
+        for wanted in [
+            "iCloud バックアップ",
+            "バックアップ",
+            "バックアプ",
+            "iCloud　バックアップ",
+            "ｉＣｌｏｕｄバックアップ",
+            "iCloudバックアプ",
+        ] {
+            assert_eq!(near(wanted).first().copied(), Some("iCloudバックアップ"), "{wanted}");
+        }
+        assert_eq!(near("备份")[0], "iCloud云备份");
+        assert_eq!(near("メール"), ["iCloudメール"]);
+        assert_eq!(near("muller")[0], "Café Müller");
+        assert_eq!(near("天気"), Vec::<&str>::new());
+        assert_eq!(near(" "), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn nearest_suggests_only_similar_words() {
+        let known = ["watch", "time_zone", "feed"];
+        for (word, near) in [
+            ("watchs", Some("watch")),
+            ("Watch", Some("watch")),
+            ("time-zone", Some("time_zone")),
+            ("timezone", Some("time_zone")),
+            ("fed", Some("feed")),
+            ("smtp", None),
+            ("", None),
+        ] {
+            assert_eq!(nearest(word, known), near, "{word}");
+        }
     }
 }

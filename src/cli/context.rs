@@ -14,7 +14,6 @@ use crate::config::{self as settings, Config, ConfigError, Environment, Override
 use crate::daemon;
 use crate::exit_code::{self, CANNOT_WRITE, DONE, FAILED, WRONG_USAGE};
 use crate::store::{OpenError, Store};
-use crate::tracking::watchlist::near;
 use crate::{clock, regular_file, text};
 
 use super::args::Color;
@@ -175,7 +174,7 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> Result<T, CommandError> {
 /// Returns the error for a service that Apple does not list, with the nearest names.
 pub fn unknown_service<'n>(text: &str, names: impl Iterator<Item = &'n str>) -> CommandError {
     let text = phrases::printable(text);
-    let near = near(&text, names);
+    let near = text::near(&text, names);
     let help = match near.as_slice() {
         [] => "`statusd services` shows Apple's names".to_owned(),
         near => format!("did you mean {}?", near.join(" or ")),

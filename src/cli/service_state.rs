@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 
 use crate::delivery::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
-use crate::tracking::watchlist::{Pattern, near};
+use crate::text;
+use crate::tracking::watchlist::Pattern;
 use crate::tracking::{EventState, observe};
 
 use super::phrases::{kind_word, printable, span, under_way};
@@ -108,8 +109,8 @@ pub fn reports(document: &Document, patterns: &[String], now: Timestamp) -> Vec<
 }
 
 fn not_listed(document: &Document, name: &str) -> ServiceReport {
-    let near = near(name, document.services.values().map(|listing| listing.name.as_str()));
-    let reason = Some(UnknownReason::NotListed { near });
+    let near = text::near(name, document.services.values().map(|listing| listing.name.as_str()));
+    let reason = Some(UnknownReason::NotListed { near: near.into_iter().map(str::to_owned).collect() });
     ServiceReport { service: name.to_owned(), state: State::CannotTell, reason, entries: Vec::new() }
 }
 

@@ -10,13 +10,14 @@ use super::paths::absolute_path;
 use super::zone::ZoneFault;
 use super::{
     Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
-    PhoneConfig, Zone, error_in, keep, nearest, paths, source_map, state_directory,
+    PhoneConfig, Zone, error_in, keep, paths, source_map, state_directory,
 };
 use crate::channel::Tables;
 use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
+use crate::text::nearest;
 
 const JITTER_S: i64 = 30;
 /// More would contradict "every five minutes".
@@ -146,7 +147,7 @@ fn word<T: Copy>(
         return Ok(*value);
     }
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-    let help = match nearest(&given, &words) {
+    let help = match nearest(&given, words.iter().copied()) {
         Some(near) => format!("did you mean {near:?}?"),
         None => format!("expected one of {}", words.join(", ")),
     };

@@ -38,7 +38,6 @@ pub use keep::Keep;
 pub use merge::Overrides;
 pub use paths::{config_candidates, credentials_directory, read_secret, state_directory};
 pub use phone::{PhoneConfig, usbmuxd};
-pub use source_map::nearest;
 pub use variables::{FLAGS as FLAGS_WITH_VARIABLES, check_names, jitter_s};
 pub use zone::zone_name;
 

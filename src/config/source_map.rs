@@ -9,13 +9,12 @@ use toml::de::{DeTable, DeValue};
 
 use crate::channel;
 use crate::delivery::policy;
+use crate::text::nearest;
 
 const WHOLE: &str = "a whole number";
 /// The starts of serde's messages.
 const OF_SERDE: [&str; 5] =
     ["invalid type: ", "invalid value: ", "invalid length ", "duplicate field ", "data did not match "];
-/// The minimum similarity (Jaro-Winkler, 0 to 1) of a suggestion.
-const NEAR_LIKENESS: f64 = 0.75;
 const ARRAY: &str = "an array";
 const INTEGER: &str = "an integer";
 
@@ -154,11 +153,11 @@ fn unknown_key(entry: &Entry, known: &[&str], top: &[&str]) -> String {
     if let Some((_, now)) = RENAMED.iter().find(|(before, _)| is_match(before, &entry.dotted())) {
         return format!("{start}; renamed to {now:?}");
     }
-    if let Some(near) = nearest(&entry.name, known) {
+    if let Some(near) = nearest(&entry.name, known.iter().copied()) {
         return format!("{start}; did you mean {near:?}?");
     }
     // A common TOML mistake: a key below a table header belongs to that table.
-    if let Some(near) = nearest(&entry.name, top) {
+    if let Some(near) = nearest(&entry.name, top.iter().copied()) {
         return format!("{start}; {near:?} belongs at the top of the file, above every [table]");
     }
     format!("{start}; known keys: {}", known.join(", "))
@@ -256,15 +255,6 @@ fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// Returns the most similar known word, if any is similar. Ignores case, and treats `-` as `_`.
-pub fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
-    let folded = |text: &str| text.to_lowercase().replace('-', "_");
-    let word = folded(word);
-    let likeness = known.iter().map(|known| (strsim::jaro_winkler(&word, &folded(known)), *known));
-    let near = likeness.filter(|(likeness, _)| *likeness >= NEAR_LIKENESS);
-    near.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
-}
-
 /// Returns line and column of a byte offset, both from 1. The column counts characters.
 pub(super) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..offset.min(text.len())];
@@ -340,22 +330,6 @@ mod tests {
         ] {
             let error = toml::from_str::<Three>(text).expect_err("unknown");
             assert_eq!(known_keys(error.message()), known, "{}", error.message());
-        }
-    }
-
-    #[test]
-    fn nearest_suggests_only_similar_words() {
-        let known = ["watch", "time_zone", "feed"];
-        for (word, near) in [
-            ("watchs", Some("watch")),
-            ("Watch", Some("watch")),
-            ("time-zone", Some("time_zone")),
-            ("timezone", Some("time_zone")),
-            ("fed", Some("feed")),
-            ("smtp", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(word, &known), near, "{word}");
         }
     }
 

@@ -6,9 +6,9 @@
 use std::path::PathBuf;
 
 use super::error::{ConfigError, PREFIX, variable};
-use super::source_map::nearest;
 use super::{Environment, Overrides};
 use crate::channel::command;
+use crate::text::nearest;
 
 /// The flags that have a variable.
 pub const FLAGS: [&str; 14] = [
@@ -53,8 +53,8 @@ pub fn check_names<'n>(set: impl IntoIterator<Item = &'n str>) -> Result<(), Con
         set.into_iter().filter(|name| name.strip_prefix(PREFIX).is_some_and(|rest| !is_known(rest)));
     let errors = unknown.map(|name| {
         // Without the prefix, which makes all names similar.
-        let short: Vec<&str> = known.iter().map(|known| &known[PREFIX.len()..]).collect();
-        let help = match nearest(&name[PREFIX.len()..], &short) {
+        let short = known.iter().map(|known| &known[PREFIX.len()..]);
+        let help = match nearest(&name[PREFIX.len()..], short) {
             Some(near) => format!("did you mean {PREFIX}{near}?"),
             None => "unset it; docs/configuration.md lists all variables".to_owned(),
         };

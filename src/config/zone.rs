@@ -11,9 +11,9 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::Environment;
 use super::error::ConfigError;
-use super::source_map::nearest;
 use crate::cause::Cause as _;
 use crate::regular_file;
+use crate::text::nearest;
 
 /// The file with the system's zone.
 pub(super) const LOCALTIME: &str = "/etc/localtime";
@@ -62,8 +62,7 @@ pub(super) fn named(name: &str, database: &TimeZoneDatabase) -> Result<TimeZone,
     }
     database.get(name).map_err(|_| {
         let zones: Vec<String> = database.available().map(|zone| zone.to_string()).collect();
-        let zones: Vec<&str> = zones.iter().map(String::as_str).collect();
-        match nearest(name, &zones) {
+        match nearest(name, zones.iter().map(String::as_str)) {
             _ if zones.is_empty() => format!("cannot read time zone {name:?}: {NO_DATABASE}"),
             Some(near) => format!("unknown time zone {name:?}; did you mean {near:?}?"),
             None => format!("unknown time zone {name:?}: {how}"),

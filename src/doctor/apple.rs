@@ -18,8 +18,8 @@ use crate::model::{
 };
 use crate::phones::backup_status::{Downtime, last_nights};
 use crate::store::READ_LATELY;
-use crate::text::counted;
-use crate::tracking::watchlist::{Watchlist, near};
+use crate::text::{self, counted};
+use crate::tracking::watchlist::Watchlist;
 use crate::tracking::{EventState, newest_stamp, observe, published};
 
 /// Apple lists finished outages for two to four days.
@@ -175,7 +175,7 @@ fn not_listed(document: &Document, context: &CheckContext) -> Option<Finding> {
         document.services.keys().any(|key| watch.matches(key))
     };
     let missing = context.watch.iter().find(|name| !is_listed(name))?;
-    let near = near(missing, document.services.values().map(|listing| listing.name.as_str()));
+    let near = text::near(missing, document.services.values().map(|listing| listing.name.as_str()));
     let todo = match near.as_slice() {
         [] => "`statusd services` shows the names that Apple uses.".to_owned(),
         near => format!("Did you mean {}? Correct the watch list.", near.join(" or ")),

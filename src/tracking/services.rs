@@ -3,8 +3,9 @@
 //! Services that are no longer listed are in `absence`.
 
 use super::comparison::Comparison;
-use super::watchlist::{Watchlist, near};
+use super::watchlist::Watchlist;
 use crate::model::{Change, ChangeKind, Document, Listed, Service, ServiceKey};
+use crate::text;
 
 /// Limits for the names that an unknown one is compared with. Apple lists about 80, of at most 50
 /// characters.
@@ -58,7 +59,7 @@ impl Comparison<'_> {
                     ChangeKind::Unlisted,
                     &pattern.text,
                     seen_at,
-                    near(&pattern.text, names),
+                    text::near(&pattern.text, names).into_iter().map(str::to_owned).collect(),
                 );
                 let listed = Listed::Never { since: seen_at };
                 let service = Service { name: pattern.text.clone(), first_seen: seen_at, listed };

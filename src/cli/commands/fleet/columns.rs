@@ -8,7 +8,6 @@ use csv::StringRecord;
 use jiff::tz::{Offset, TimeZone};
 
 use crate::text;
-use crate::tracking::watchlist::near;
 
 /// The most column names in an error.
 const MAX_NAMED: usize = 12;
@@ -237,7 +236,7 @@ impl Header {
             [one, ..] => Err(ColumnError::Duplicate(one.shown.clone())),
             [] => {
                 let name = shortened(name);
-                let near = near(&name, self.0.iter().map(|heading| heading.shown.as_str()));
+                let near = text::near(&name, self.0.iter().map(|heading| heading.shown.as_str()));
                 let hint = match near.as_slice() {
                     [] => format!("found: {}", self.listed()),
                     near => format!("did you mean {}?", near.join(" or ")),

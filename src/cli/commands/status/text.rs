@@ -11,7 +11,8 @@ use crate::delivery::message::advice::{NO_PROBLEM, POSTS_LATE_SHORT};
 use crate::delivery::message::time_format::{is_repeated, when};
 use crate::model::{Fault, FeedHealth, KnownPhone, Listed, Missing, Outage, Phase, ServiceKey};
 use crate::store::{DATABASE, Totals};
-use crate::tracking::watchlist::{Watchlist, near};
+use crate::text;
+use crate::tracking::watchlist::Watchlist;
 
 const INDENT: usize = 2;
 const PHONES_SHOWN: usize = 10;
@@ -191,7 +192,7 @@ impl Status {
     }
 
     fn never_listed(&self, key: &ServiceKey) -> String {
-        match near(key.as_str(), self.listed().map(|(_, name)| name)).as_slice() {
+        match text::near(key.as_str(), self.listed().map(|(_, name)| name)).as_slice() {
             [] => "not in Apple's list; `statusd services` shows the names".to_owned(),
             near => format!("not in Apple's list; did you mean {}?", printable(&near.join(" or "))),
         }
