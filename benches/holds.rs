@@ -31,6 +31,7 @@ use statusd::feed::recorder::Recorder;
 use statusd::model::{Beliefs, Change, ChangeKind, Edition, EventKind, FeedId};
 use statusd::phones::property_list::{self, ListLimits};
 use statusd::schedule::Schedule;
+use statusd::setting::SettingError;
 use statusd::store::{Settled, Store};
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watchlist;
@@ -261,7 +262,7 @@ async fn sync(watch: &Stopwatch) {
     sim.poll(&mut poller, &[flood("ongoing", 0), flood("ongoing", 1), flood("ongoing", 2)], &idle).await;
     let settings = format!("urls = ['http://{}']", sim.apple.address());
     let settings: alertmanager::Settings = toml::from_str(&settings).expect("settings");
-    let no_secret = |_: &Path| Err("no secret".to_owned());
+    let no_secret = |_: &Path| Err(SettingError::new("", "no secret"));
     let transport = settings.open(&no_secret).expect("a channel");
     let mut receiver = receiver(Channel::new("alertmanager", Audience::Programs, transport));
     watch.start();

@@ -7,7 +7,7 @@
 //!
 //! | folder | purpose |
 //! |---|---|
-//! | `model`, `text`, `secret`, `schedule` | the vocabulary as types; no I/O |
+//! | `model`, `text`, `secret`, `setting`, `schedule` | the vocabulary as types; no I/O |
 //! | `cause`, `clock`, `gzip`, `http`, `process`, `proxy`, `regular_file`, `tls` | one outside thing each; no domain knowledge |
 //! | `feed` | bytes → document: fetching, parsing, recordings |
 //! | `tracking` | document → changes: the state machine, the watchlist, replay |
@@ -58,6 +58,7 @@ pub mod regular_file;
 pub mod schedule;
 pub mod secret;
 pub mod service;
+pub mod setting;
 pub mod status_socket;
 pub mod store;
 pub mod text;

@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::cause::{Cause as _, chain};
 use crate::regular_file;
+use crate::setting::SettingError;
 
 /// Enough for hundreds of authorities.
 const CA_FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -120,21 +121,22 @@ pub fn is_loopback(host: &str) -> bool {
 ///
 /// # Errors
 ///
-/// One line that starts with the key.
-pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+/// The error of `ca_file`.
+pub fn authorities(file: &Path) -> Result<Vec<CertificateDer<'static>>, SettingError> {
     let shown = file.display();
     if !file.is_absolute() {
-        return Err(format!("ca_file: {shown} is not an absolute path; write one that starts with /"));
+        return Err(SettingError::new("ca_file", format!("{shown} is not an absolute path"))
+            .hint("write one that starts with /"));
     }
     let pem = regular_file::read(file, CA_FILE_MAX_BYTES).map_err(|error| match error.kind() {
-        io::ErrorKind::FileTooLarge => {
-            format!("ca_file: {shown} is larger than 1 MiB; list only your own authorities")
-        }
-        _ => format!("ca_file: cannot read {shown}: {}", error.reason()),
+        io::ErrorKind::FileTooLarge => SettingError::new("ca_file", format!("{shown} is larger than 1 MiB"))
+            .hint("list only your own authorities"),
+        _ => SettingError::new("ca_file", format!("cannot read {shown}: {}", error.reason())),
     })?;
     match CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>() {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        _ => Err(format!("ca_file: {shown} contains no certificate; give a PEM file (BEGIN CERTIFICATE)")),
+        _ => Err(SettingError::new("ca_file", format!("{shown} contains no certificate"))
+            .hint("give a PEM file (BEGIN CERTIFICATE)")),
     }
 }
 

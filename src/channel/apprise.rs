@@ -6,21 +6,21 @@
 //! The service's URL is a secret and in no argument, output or log. `apprise` gets the URL in its
 //! environment, which the system shows only to the same user, and the message on standard input.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::outcome::{Audience, Notice, SendOutcome};
+use super::outcome::{Notice, SendOutcome};
 use super::program::{Meaning, check_program, classify, not_started};
 use super::redact::Redactor;
-use super::settings::{ReadSecret, Shown, optional_secret, shown, shown_path, shown_secret, shown_some};
+use super::settings::{ReadSecret, optional_secret};
 use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::process::{Capture, Finished, Subprocess};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::text;
 
 /// Python needs a second to start, and each service some seconds.
@@ -39,7 +39,7 @@ const SUCCESS: &str = " - INFO - Sent ";
 const NO_SERVICE: &str = "You must specify at least one server URL";
 
 /// `[channel.apprise.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The service as a URL of `apprise`: `scheme://…`.
@@ -60,30 +60,8 @@ fn program_default() -> String {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, url_file, config_file, tag, program } = self;
-        vec![
-            shown_secret("url", url.as_ref()),
-            shown_path("url_file", url_file.as_ref()),
-            shown_path("config_file", config_file.as_ref()),
-            shown_some("tag", tag.as_deref()),
-            shown("program", program.as_str()),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Apprise::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -108,21 +86,20 @@ impl Apprise {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Apprise, SettingError> {
         check_program("program", &settings.program)?;
-        let url = optional_secret("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+        let url = optional_secret("url", &settings.url, &settings.url_file, read_secret)?;
         let redactor = Redactor::new(url.iter().flat_map(|url| parts(url.expose())));
         let services = match (url, &settings.config_file) {
             (Some(url), None) => one(url, settings)?,
             (None, Some(file)) => configured(file, settings.tag.as_deref())?,
-            (Some(_), Some(_)) => return Err("config_file: also given as url; remove one of them".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err(SettingError::new("config_file", "also given as url").hint("remove one of them"));
+            }
             (None, None) => {
-                return Err(
-                    "the key \"url\" is missing; write it, or url_file with a file that contains it, \
-                            or config_file with apprise's own configuration"
-                        .to_owned(),
-                );
+                return Err(SettingError::new("", "the key \"url\" is missing")
+                    .hint("write it, url_file or config_file"));
             }
         };
         Ok(Apprise { program: settings.program.clone(), services, redactor })
@@ -216,31 +193,29 @@ fn meaning(code: i32, any_sent: bool, no_service: bool) -> Meaning {
     }
 }
 
-fn one(url: Secret, settings: &Settings) -> Result<Services, String> {
+fn one(url: Secret, settings: &Settings) -> Result<Services, SettingError> {
     if settings.tag.is_some() {
-        return Err("tag: selects services of config_file; remove it".to_owned());
+        return Err(SettingError::new("tag", "selects services of config_file").hint("remove it"));
     }
     // `apprise` accepts several URLs in one string, but a retry would notify all of them again.
     if !url.expose().contains("://") || url.expose().contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(
-            "url: expected one address in the form of apprise (scheme://…); write a table for each service"
-                .to_owned(),
-        );
+        return Err(SettingError::new("url", "expected one address in the form of apprise (scheme://…)")
+            .hint("write a table for each service"));
     }
     Ok(Services::One(url))
 }
 
-fn configured(file: &Path, tag: Option<&str>) -> Result<Services, String> {
+fn configured(file: &Path, tag: Option<&str>) -> Result<Services, SettingError> {
     let Some(path) = file.to_str().filter(|path| path.starts_with('/') && !path.contains('\0')) else {
-        return Err(format!(
-            "config_file: {} is not an absolute path; write one that begins with /",
-            file.display()
-        ));
+        return Err(SettingError::new("config_file", format!("{} is not an absolute path", file.display()))
+            .hint("write one that begins with /"));
     };
     let tag = match tag.map(str::trim) {
         None => None,
-        Some("") => return Err("tag: empty; write it or remove the key".to_owned()),
-        Some(tag) if tag.contains('\0') => return Err("tag: contains a NUL byte; remove it".to_owned()),
+        Some("") => return Err(SettingError::new("tag", "empty").hint("write it or remove the key")),
+        Some(tag) if tag.contains('\0') => {
+            return Err(SettingError::new("tag", "contains a NUL byte").hint("remove it"));
+        }
         Some(tag) => Some(format!("--tag={tag}")),
     };
     Ok(Services::Configured([format!("--config={path}")].into_iter().chain(tag).collect()))
@@ -275,8 +250,9 @@ mod tests {
         let settings: Settings = toml::from_str(toml).expect("settings");
         Apprise::new(&settings, &|path| match path.to_str() {
             Some("/url") => Ok(Secret::new("slack://T0PSECRET/hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     fn notice(title: &str, severity: Severity) -> Notice {

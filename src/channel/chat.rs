@@ -5,22 +5,20 @@
 //! command or link in the output of [`defang`], except links to Apple.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::Deserialize;
-use toml::Value;
+use serde::{Deserialize, Serialize};
 
 use super::http::status::returned;
 use super::http::{HttpReply, HttpTarget};
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{
-    ReadSecret, Shown, http_url, require_encryption, required_secret, shown_path, shown_secret,
-};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{ReadSecret, http_url, require_encryption, required_secret};
 use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::text;
 
 /// Below the title limit of every chat program.
@@ -31,7 +29,7 @@ const BODY_MAX_CHARS: usize = 4_000;
 const WORD_JOINER: char = '\u{2060}';
 
 /// The id of a chat or thread: a number, with or without quotes, or a name.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(untagged, expecting = "expected a number or a string in quotes")]
 pub enum Id {
     Number(i64),
@@ -57,15 +55,6 @@ impl fmt::Display for Id {
     }
 }
 
-impl From<&Id> for Value {
-    fn from(id: &Id) -> Value {
-        match id {
-            Id::Number(number) => Value::Integer(*number),
-            Id::Text(text) => Value::String(text.clone()),
-        }
-    }
-}
-
 /// The differences between chat programs that take each message in one POST to a webhook.
 #[derive(Clone, Copy)]
 pub struct Chat {
@@ -80,36 +69,20 @@ pub trait WebhookTable {
     const CHAT: Chat;
 
     /// Returns the values of `url` and `url_file`.
-    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>);
-
-    /// Lists the other settings.
-    fn more_settings(&self) -> Vec<Shown> {
-        Vec::new()
-    }
+    fn address(&self) -> (&Option<Secret>, &Option<PathBuf>);
 
     /// Checks the other settings and applies them to the webhook's URL.
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    fn target(&self, url: Url) -> Result<HttpTarget, String> {
+    /// The setting at fault, without secrets.
+    fn target(&self, url: Url) -> Result<HttpTarget, SettingError> {
         HttpTarget::new(url, [])
     }
 }
 
 impl<T: WebhookTable> Table for T {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        let (url, url_file) = self.address();
-        let mut shown = vec![shown_secret("url", url), shown_path("url_file", url_file)];
-        shown.extend(self.more_settings());
-        shown
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(ChatWebhook::new(self, read_secret)?.into())
     }
 }
@@ -125,10 +98,10 @@ impl ChatWebhook {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new<T: WebhookTable>(table: &T, read_secret: ReadSecret) -> Result<ChatWebhook, String> {
+    /// The setting at fault, without secrets.
+    pub fn new<T: WebhookTable>(table: &T, read_secret: ReadSecret) -> Result<ChatWebhook, SettingError> {
         let (url, url_file) = table.address();
-        let url = secret_url(url, url_file.map(PathBuf::as_path), read_secret)?;
+        let url = secret_url(url, url_file, read_secret)?;
         Ok(ChatWebhook { target: table.target(url)?, chat: T::CHAT })
     }
 }
@@ -156,12 +129,17 @@ impl Transport for ChatWebhook {
 ///
 /// # Errors
 ///
-/// One line that begins with the key and contains no more of the URL than scheme and host.
-fn secret_url(inline: Option<&Secret>, file: Option<&Path>, read_secret: ReadSecret) -> Result<Url, String> {
+/// The setting at fault, without secrets.
+fn secret_url(
+    inline: &Option<Secret>,
+    file: &Option<PathBuf>,
+    read_secret: ReadSecret,
+) -> Result<Url, SettingError> {
     let secret = required_secret("url", inline, file, read_secret)?;
     // The original error may quote the beginning of the text, which may be a token.
-    let url = http_url("url", secret.expose())
-        .map_err(|_| "url: invalid address; copy all of it, including https://".to_owned())?;
+    let url = http_url("url", secret.expose()).map_err(|_| {
+        SettingError::new("url", "invalid address").hint("copy all of it, including https://")
+    })?;
     require_encryption("url", &url)?;
     Ok(url)
 }
@@ -398,7 +376,7 @@ pub(super) mod tests {
         assert_eq!(id("id = -1001234567890").number(), Some(-1_001_234_567_890));
         assert_eq!(id("id = ' -1001234567890 '").number(), Some(-1_001_234_567_890));
         assert_eq!(id("id = '@name'").number(), None);
-        assert_eq!(Value::from(&id("id = '@name'")), Value::String("@name".to_owned()));
+        assert_eq!(serde_json::json!(id("id = '@name'")), "@name");
         let error = toml::from_str::<Settings>("id = 1.5").expect_err("not an id");
         assert_eq!(error.message(), "expected a number or a string in quotes");
     }
@@ -406,8 +384,8 @@ pub(super) mod tests {
     #[test]
     fn an_invalid_url_is_not_repeated() {
         for wrong in ["T0PATHT0PATH", "T0PATHT0PATH:x", "http://hooks.example/T0PATHT0PATH"] {
-            let error = secret_url(Some(&Secret::new(wrong)), None, &|_| panic!("no file"));
-            let error = error.expect_err("invalid");
+            let error = secret_url(&Some(Secret::new(wrong)), &None, &|_| panic!("no file"));
+            let error = error.expect_err("invalid").to_string();
             assert!(error.starts_with("url: ") && !error.to_lowercase().contains("t0path"), "{error}");
         }
     }

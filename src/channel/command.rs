@@ -8,14 +8,16 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 
-use super::outcome::{Audience, Notice, SendOutcome};
+use super::outcome::{Notice, SendOutcome};
 use super::program::{Meaning, check_program, classify, not_started};
-use super::settings::{HIDDEN, ReadSecret, Shown, shown, shown_list};
+use super::settings::ReadSecret;
 use super::transport::{AnyTransport, MAX_DURATION, Table, Transport};
 use crate::process::{Capture, Subprocess};
+use crate::secret::HIDDEN;
+use crate::setting::SettingError;
 use crate::text;
 
 const TIMEOUT_DEFAULT_S: u64 = 30;
@@ -49,15 +51,39 @@ pub const FIELDS: [&str; 21] = [
 ];
 
 /// `[channel.command.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The program and its arguments. The program is an absolute path, or a name without `/` that
     /// is looked up in `PATH`. Every user of the machine can read the arguments while it runs.
-    pub command: Vec<String>,
+    pub command: CommandWords,
     /// The time limit in seconds, 1 to 600. Default: 30.
     #[serde(default = "timeout_default_s")]
     pub timeout_s: u64,
+}
+
+/// A program and its arguments. Shows the program only, because users may put tokens into arguments,
+/// against the documentation's advice.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+pub struct CommandWords(pub Vec<String>);
+
+impl CommandWords {
+    fn redacted(&self) -> Vec<&str> {
+        let hide = |(index, word)| if index == 0 { word } else { HIDDEN };
+        self.0.iter().map(String::as_str).enumerate().map(hide).collect()
+    }
+}
+
+impl fmt::Debug for CommandWords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.redacted().fmt(f)
+    }
+}
+
+impl Serialize for CommandWords {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.redacted().serialize(serializer)
+    }
 }
 
 fn timeout_default_s() -> u64 {
@@ -65,29 +91,8 @@ fn timeout_default_s() -> u64 {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Programs
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { command, timeout_s } = self;
-        // Users may put tokens into arguments, against the documentation's advice.
-        let hide =
-            |(index, word): (usize, &String)| if index == 0 { word.clone() } else { HIDDEN.to_owned() };
-        let command: Vec<String> = command.iter().enumerate().map(hide).collect();
-        let timeout_s = i64::try_from(*timeout_s).unwrap_or(i64::MAX);
-        vec![shown_list("command", &command), shown("timeout_s", timeout_s)]
-    }
-
-    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Command::new(self)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -109,18 +114,18 @@ impl Command {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key.
-    pub fn new(settings: &Settings) -> Result<Command, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings) -> Result<Command, SettingError> {
         let Settings { command, timeout_s } = settings;
-        let Some((program, arguments)) = command.split_first() else {
-            return Err("command: empty; write the program and its arguments".to_owned());
+        let Some((program, arguments)) = command.0.split_first() else {
+            return Err(SettingError::new("command", "empty").hint("write the program and its arguments"));
         };
         check_program("command", program)?;
         if arguments.iter().any(|argument| argument.contains('\0')) {
-            return Err("command: an argument contains a NUL byte; remove it".to_owned());
+            return Err(SettingError::new("command", "an argument contains a NUL byte").hint("remove it"));
         }
         if !(1..=TIMEOUT_MAX_S).contains(timeout_s) {
-            return Err(format!("timeout_s: {timeout_s}: must be 1 to {TIMEOUT_MAX_S}"));
+            return Err(SettingError::new("timeout_s", format!("{timeout_s}: must be 1 to {TIMEOUT_MAX_S}")));
         }
         let (program, arguments) = (program.clone(), arguments.to_vec());
         Ok(Command { program, arguments, timeout: Duration::from_secs(*timeout_s) })
@@ -193,7 +198,7 @@ mod tests {
     use super::*;
 
     fn made(toml: &str) -> Result<Command, String> {
-        Command::new(&toml::from_str(toml).expect("settings"))
+        Command::new(&toml::from_str(toml).expect("settings")).map_err(|error| error.to_string())
     }
 
     fn variable(payload: &str, name: &str) -> String {

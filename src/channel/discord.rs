@@ -9,15 +9,15 @@
 use std::path::PathBuf;
 
 use reqwest::Url;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::chat::{self, Chat, Id, WebhookTable};
 use super::http::{HttpReply, HttpTarget};
 use super::outcome::{Notice, SendOutcome};
-use super::settings::{Shown, shown_some};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::text;
 
 /// Limits of an embed in characters, including escapes. Counted here in UTF-16 units, which are never
@@ -31,7 +31,7 @@ const RESPONSE_MAX_BYTES: usize = 64 * 1024;
 const RESET_AFTER: &str = "x-ratelimit-reset-after";
 
 /// `[channel.discord.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The webhook's URL, `https://discord.com/api/webhooks/…`. The URL alone allows posting.
@@ -45,17 +45,11 @@ pub struct Settings {
 impl WebhookTable for Settings {
     const CHAT: Chat = Chat { payload, classify };
 
-    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>) {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, url_file, thread_id: _ } = self;
-        (url.as_ref(), url_file.as_ref())
+    fn address(&self) -> (&Option<Secret>, &Option<PathBuf>) {
+        (&self.url, &self.url_file)
     }
 
-    fn more_settings(&self) -> Vec<Shown> {
-        vec![shown_some("thread_id", self.thread_id.as_ref())]
-    }
-
-    fn target(&self, url: Url) -> Result<HttpTarget, String> {
+    fn target(&self, url: Url) -> Result<HttpTarget, SettingError> {
         let url = request_url(url, self.thread_id.as_ref())?;
         Ok(HttpTarget::new(url, [])?.with_body_limit(RESPONSE_MAX_BYTES))
     }
@@ -81,10 +75,11 @@ fn classify(target: &HttpTarget, reply: &HttpReply) -> SendOutcome {
 }
 
 /// Adds the query that makes Discord respond after the message is stored, with the message's id.
-fn request_url(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
+fn request_url(mut url: Url, thread_id: Option<&Id>) -> Result<Url, SettingError> {
     for other in ["/slack", "/github"] {
         if url.path().ends_with(other) {
-            return Err(format!("url: accepts another message format; remove {other} from the end"));
+            return Err(SettingError::new("url", "accepts another message format")
+                .hint(format!("remove {other} from the end")));
         }
     }
     let mut query: Vec<(String, String)> =
@@ -92,10 +87,10 @@ fn request_url(mut url: Url, thread_id: Option<&Id>) -> Result<Url, String> {
     query.push(("wait".to_owned(), "true".to_owned()));
     if let Some(id) = thread_id {
         let Some(number) = id.number().filter(|number| *number > 0) else {
-            return Err("thread_id: invalid thread id; copy the id from Discord".to_owned());
+            return Err(SettingError::new("thread_id", "invalid thread id").hint("copy the id from Discord"));
         };
         if query.iter().any(|(name, _)| name == "thread_id") {
-            return Err("thread_id: also given in the url; remove one of them".to_owned());
+            return Err(SettingError::new("thread_id", "also given in the url").hint("remove one of them"));
         }
         query.push(("thread_id".to_owned(), number.to_string()));
     }
@@ -167,7 +162,6 @@ mod tests {
     use super::*;
     use crate::channel::chat::ChatWebhook as Discord;
     use crate::channel::chat::tests::notice;
-    use crate::channel::transport::Table as _;
 
     #[test]
     fn the_message_is_an_embed_without_mentions() {
@@ -220,7 +214,7 @@ mod tests {
 
     fn made(toml: &str) -> Result<Discord, String> {
         let settings: Settings = toml::from_str(toml).expect("settings");
-        Discord::new(&settings, &|_| panic!("no file"))
+        Discord::new(&settings, &|_| panic!("no file")).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -255,7 +249,7 @@ mod tests {
         let settings: Settings =
             toml::from_str("url = 'https://discord.com/api/T0PATH'\nthread_id = 7").expect("settings");
         let discord = Discord::new(&settings, &|_| panic!("no file")).expect("ready");
-        let shown = format!("{settings:?} {discord:?} {:?}", settings.shown());
+        let shown = format!("{settings:?} {discord:?} {:?}", serde_json::json!(settings));
         assert!(shown.contains("https://discord.com/…") && !shown.contains("T0PATH"), "{shown}");
     }
 }

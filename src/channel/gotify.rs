@@ -6,24 +6,22 @@
 //! Reads and deletes no messages, which would need a client token. The token is sent in a header, never
 //! in a URL, and never printed (`debug_prints_only_scheme_and_host`).
 
-use std::fmt;
 use std::path::PathBuf;
 
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::push::Push;
 use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
+use crate::channel::outcome::{Notice, SendOutcome};
 use crate::channel::push;
-use crate::channel::settings::{
-    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown, shown_path, shown_secret,
-};
+use crate::channel::settings::{self, ReadSecret, RedactedUrl, require_encryption, required_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const KEY: &str = "x-gotify-key";
 /// Gotify has no limits. These are the lengths that a phone can show.
@@ -31,12 +29,12 @@ const TITLE_MAX: usize = 250;
 const MESSAGE_MAX: usize = 2_000;
 
 /// `[channel.gotify.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The server's URL, with its base path if there is one: `https://…`, or `http://…` on this
     /// computer. Everything after the host is treated as secret.
-    pub url: String,
+    pub url: RedactedUrl,
     /// The token of an application, from the page "Apps" of Gotify.
     pub token: Option<Secret>,
     /// A file that contains the token.
@@ -44,28 +42,8 @@ pub struct Settings {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, token, token_file } = self;
-        vec![
-            shown("url", redacted(url)),
-            shown_secret("token", token.as_ref()),
-            shown_path("token_file", token_file.as_ref()),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Gotify::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -82,13 +60,11 @@ impl Gotify {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains only
-    /// scheme and host.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Gotify, String> {
-        let url = message_url(settings::http_url("url", &settings.url)?)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Gotify, SettingError> {
+        let url = message_url(settings::http_url("url", settings.url.expose())?)?;
         require_encryption("url", &url)?;
-        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required_secret("token", inline, file, read_secret)?;
+        let token = required_secret("token", &settings.token, &settings.token_file, read_secret)?;
         let key = settings::secret_header("token", token.expose())?;
         Ok(Gotify { target: HttpTarget::new(url, [&token])?, key })
     }
@@ -108,11 +84,10 @@ impl Transport for Gotify {
 }
 
 /// Returns the URL for messages to the server at `url`.
-fn message_url(mut url: Url) -> Result<Url, String> {
+fn message_url(mut url: Url) -> Result<Url, SettingError> {
     if url.query().is_some() || url.fragment().is_some() {
-        return Err(
-            "url: contains a ? or #; write only the server's address, and the token as token".to_owned()
-        );
+        return Err(SettingError::new("url", "contains a ? or #")
+            .hint("write only the server's address, and the token as token"));
     }
     url.path_segments_mut().expect("an HTTP URL has a path").pop_if_empty().push("message");
     Ok(url)
@@ -158,8 +133,9 @@ mod tests {
     fn made(toml: &str) -> Result<Gotify, String> {
         Gotify::new(&settings(toml), &|path| match path.to_str() {
             Some("/token") => Ok(Secret::new("hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     fn notice(title: &str, text: &str, severity: Severity) -> Notice {

@@ -6,13 +6,14 @@
 use std::cell::RefCell;
 use std::io;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{ReadSecret, Shown, shown};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::ReadSecret;
 use super::transport::{AnyTransport, Table, Transport};
 use crate::cause::Cause as _;
+use crate::setting::SettingError;
 use crate::text;
 
 /// The target of the lines, for log filters.
@@ -21,7 +22,7 @@ pub const TARGET: &str = "statusd::change";
 const LINE_MAX_CHARS: usize = 500;
 
 /// `[channel.log]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Writes changes to the log. Default: true.
@@ -35,20 +36,11 @@ impl Default for Settings {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Programs
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        let Settings { enabled } = self;
-        vec![shown("enabled", *enabled)]
-    }
-
     fn is_enabled(&self) -> bool {
         self.enabled
     }
 
-    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Log.into())
     }
 }

@@ -7,7 +7,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+use crate::setting::SettingError;
+use settings::ReadSecret;
 
 mod chat;
 pub mod http;
@@ -29,21 +32,21 @@ pub use transport::{AnyTransport, Table, Transport};
 /// Declares the module of each kind and its table: `[channel.KIND]` (`one`) or `[channel.KIND.NAME]`
 /// (`many`). [`Tables::all`] has the same order.
 macro_rules! kinds {
-    ($($kind:ident: $count:ident,)+) => {
+    ($($kind:ident: $count:ident $audience:ident,)+) => {
         $(pub mod $kind;)+
 
         /// `[channel.…]`: the settings of each channel.
-        #[derive(Clone, Debug, Default, Deserialize)]
+        #[derive(Clone, Debug, Default, Deserialize, Serialize)]
         #[serde(deny_unknown_fields, default)]
         pub struct Tables {
             $(pub $kind: kinds!(@type $count $kind),)+
         }
 
         impl Tables {
-            /// Lists every table with the name of its channel, in a fixed order.
-            pub fn all(&self) -> Vec<(String, &dyn Table)> {
-                let mut all: Vec<(String, &dyn Table)> = Vec::new();
-                $(kinds!(@add $count $kind self all);)+
+            /// Lists every table with the name and the recipients of its channel, in a fixed order.
+            pub fn all(&self) -> Vec<(String, Audience, &dyn Table)> {
+                let mut all: Vec<(String, Audience, &dyn Table)> = Vec::new();
+                $(kinds!(@add $count $kind $audience self all);)+
                 all
             }
         }
@@ -58,12 +61,12 @@ macro_rules! kinds {
     };
     (@type one $kind:ident) => { $kind::Settings };
     (@type many $kind:ident) => { BTreeMap<String, $kind::Settings> };
-    (@add one $kind:ident $tables:ident $all:ident) => {
-        $all.push((stringify!($kind).to_owned(), &$tables.$kind))
+    (@add one $kind:ident $audience:ident $tables:ident $all:ident) => {
+        $all.push((stringify!($kind).to_owned(), Audience::$audience, &$tables.$kind))
     };
-    (@add many $kind:ident $tables:ident $all:ident) => {
+    (@add many $kind:ident $audience:ident $tables:ident $all:ident) => {
         for (name, table) in &$tables.$kind {
-            $all.push((format!("{}.{name}", stringify!($kind)), table));
+            $all.push((format!("{}.{name}", stringify!($kind)), Audience::$audience, table));
         }
     };
     (@is_one one) => { true };
@@ -71,29 +74,43 @@ macro_rules! kinds {
 }
 
 kinds! {
-    desktop: one,
-    webhook: many,
-    command: many,
-    ntfy: many,
-    gotify: many,
-    pushover: many,
-    slack: many,
-    discord: many,
-    teams: many,
-    telegram: many,
-    alertmanager: many,
-    mqtt: many,
-    apprise: many,
-    email: many,
-    log: one,
+    desktop: one Desktop,
+    webhook: many Programs,
+    command: many Programs,
+    ntfy: many People,
+    gotify: many People,
+    pushover: many People,
+    slack: many People,
+    discord: many People,
+    teams: many People,
+    telegram: many People,
+    alertmanager: many Programs,
+    mqtt: many Programs,
+    apprise: many People,
+    email: many People,
+    log: one Programs,
 }
 
 impl Tables {
+    /// Lists the tables that are not switched off. See [`Tables::all`].
+    pub fn enabled(&self) -> impl Iterator<Item = (String, Audience, &dyn Table)> {
+        self.all().into_iter().filter(|(_, _, table)| table.is_enabled())
+    }
+
+    /// Sets the defaults that depend on the machine or on other settings.
+    pub fn fill_defaults(&mut self, is_system_service: bool) {
+        // A system service has no desktop session.
+        self.desktop.enabled.get_or_insert(!is_system_service);
+        for email in self.email.values_mut() {
+            email.port = Some(email.port());
+        }
+    }
+
     /// Opens the desktop channel if it is enabled.
     pub fn open_desktop(&self) -> Option<Channel> {
-        let transport =
-            self.desktop.is_enabled().then(|| self.desktop.open(&|_| Err(String::new())))?.ok()?;
-        Some(Channel::new("desktop", self.desktop.audience(), transport))
+        let no_files: ReadSecret = &|_| Err(SettingError::new("", "the desktop has no secrets"));
+        let transport = self.desktop.is_enabled().then(|| self.desktop.open(no_files))?.ok()?;
+        Some(Channel::new("desktop", Audience::Desktop, transport))
     }
 }
 
@@ -200,9 +217,9 @@ mod tests {
         let channels: Vec<String> = tables
             .all()
             .into_iter()
-            .map(|(name, table)| {
-                let transport = table.open(&|_| Err("no files".to_owned())).expect("ready");
-                let channel = Channel::new(name, table.audience(), transport);
+            .map(|(name, audience, table)| {
+                let transport = table.open(&|_| Err(SettingError::new("", "no files"))).expect("ready");
+                let channel = Channel::new(name, audience, transport);
                 format!("{} {:?}", channel.name(), channel.audience())
             })
             .collect();

@@ -7,6 +7,7 @@ use rustix::io::Errno;
 use super::outcome::SendOutcome;
 use crate::cause::Cause as _;
 use crate::process::{Exit, Finished, name};
+use crate::setting::SettingError;
 
 /// The meaning of an exit code, with advice where the user can do something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,17 +60,16 @@ pub fn classify(
 /// # Errors
 ///
 /// One line for users that begins with the setting's `key`.
-pub fn check_program(key: &str, program: &str) -> Result<(), String> {
+pub fn check_program(key: &str, program: &str) -> Result<(), SettingError> {
     if program.is_empty() {
-        return Err(format!("{key}: empty; write the program"));
+        return Err(SettingError::new(key, "empty").hint("write the program"));
     }
     if program.contains('\0') {
-        return Err(format!("{key}: contains a NUL byte; remove it"));
+        return Err(SettingError::new(key, "contains a NUL byte").hint("remove it"));
     }
     if program.contains('/') && !program.starts_with('/') {
-        return Err(format!(
-            "{key}: {program:?} is not an absolute path; write one that begins with /, or a name that is in PATH"
-        ));
+        return Err(SettingError::new(key, format!("{program:?} is not an absolute path"))
+            .hint("write one that begins with /, or a name that is in PATH"));
     }
     Ok(())
 }

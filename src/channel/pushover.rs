@@ -7,7 +7,6 @@
 //! Neither debug output nor outcomes contain the token, the user, or the path of the URL
 //! (`debug_shows_scheme_and_host_only`).
 
-use std::fmt;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -17,15 +16,13 @@ use serde_json::Value;
 
 use super::push::Push;
 use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
+use crate::channel::outcome::{Notice, SendOutcome};
 use crate::channel::push;
-use crate::channel::settings::{
-    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown_path, shown_secret,
-    shown_some,
-};
+use crate::channel::settings::{self, ReadSecret, RedactedUrl, require_encryption, required_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const API: &str = "https://api.pushover.net/1/messages.json";
 const TITLE_MAX: usize = 250;
@@ -39,7 +36,7 @@ const LIMIT_RESET: &str = "x-limit-app-reset";
 const LIMIT_REMAINING: &str = "x-limit-app-remaining";
 
 /// `[channel.pushover.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The token of the user's application.
@@ -56,36 +53,12 @@ pub struct Settings {
     pub sound: Option<String>,
     /// The URL of a relay, `https://…`, or `http://…` on this computer. Its path and query are treated as
     /// secret. Default: Pushover's API.
-    pub url: Option<String>,
+    pub url: Option<RedactedUrl>,
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { token, token_file, user, user_file, device, sound, url } = self;
-        vec![
-            shown_secret("token", token.as_ref()),
-            shown_path("token_file", token_file.as_ref()),
-            shown_secret("user", user.as_ref()),
-            shown_path("user_file", user_file.as_ref()),
-            shown_some("device", device.as_deref()),
-            shown_some("sound", sound.as_deref()),
-            shown_some("url", url.as_deref().map(redacted)),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Pushover::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -104,24 +77,22 @@ impl Pushover {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
-    /// most scheme and host.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Pushover, String> {
-        let url = settings::http_url("url", settings.url.as_deref().unwrap_or(API))?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Pushover, SettingError> {
+        let url = settings::http_url("url", settings.url.as_ref().map_or(API, RedactedUrl::expose))?;
         require_encryption("url", &url)?;
-        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required_secret("token", inline, file, read_secret)?;
-        let (inline, file) = (settings.user.as_ref(), settings.user_file.as_deref());
-        let user = required_secret("user", inline, file, read_secret)?;
+        let token = required_secret("token", &settings.token, &settings.token_file, read_secret)?;
+        let user = required_secret("user", &settings.user, &settings.user_file, read_secret)?;
         let is_device = |name: &str| name.len() <= DEVICE_MAX && is_name(name);
         if !settings.device.iter().flat_map(|names| names.split(',')).all(is_device) {
-            return Err(format!(
-                "device: invalid name: expected 1 to {DEVICE_MAX} of the characters A-Z a-z 0-9 - _; write \
-                 several as \"one,two\""
-            ));
+            return Err(SettingError::new(
+                "device",
+                format!("invalid name: expected 1 to {DEVICE_MAX} of the characters A-Z a-z 0-9 - _"),
+            )
+            .hint("write several as \"one,two\""));
         }
         if !settings.sound.iter().all(|sound| is_name(sound)) {
-            return Err("sound: invalid name: expected characters A-Z a-z 0-9 - _".to_owned());
+            return Err(SettingError::new("sound", "invalid name: expected characters A-Z a-z 0-9 - _"));
         }
         Ok(Pushover {
             target: HttpTarget::new(url, [&token, &user])?,
@@ -250,8 +221,9 @@ mod tests {
         Pushover::new(&settings(toml), &|path| match path.to_str() {
             Some("/token") => Ok(Secret::new("hunter2\n")),
             Some("/user") => Ok(Secret::new("s3cret\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     const BOTH: &str = "token_file = '/token'\nuser_file = '/user'\n";

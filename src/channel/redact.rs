@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::fmt;
 
-use super::settings::HIDDEN;
+use crate::secret::HIDDEN;
 use crate::text;
 
 /// Text is cut to this length before the search for secrets.

@@ -8,7 +8,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::chat::{self, Chat, WebhookTable};
@@ -23,7 +23,7 @@ const BLOCK_MAX: usize = 3_000;
 const OK: &str = "ok";
 
 /// `[channel.slack.NAME]`
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The webhook's URL, `https://hooks.slack.com/services/…`. The URL alone allows posting.
@@ -35,10 +35,8 @@ pub struct Settings {
 impl WebhookTable for Settings {
     const CHAT: Chat = Chat { payload, classify };
 
-    fn address(&self) -> (Option<&Secret>, Option<&PathBuf>) {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, url_file } = self;
-        (url.as_ref(), url_file.as_ref())
+    fn address(&self) -> (&Option<Secret>, &Option<PathBuf>) {
+        (&self.url, &self.url_file)
     }
 }
 
@@ -114,8 +112,8 @@ mod tests {
     use super::*;
     use crate::channel::chat::ChatWebhook as Slack;
     use crate::channel::chat::tests::notice;
-    use crate::channel::transport::Table as _;
     use crate::model::Severity;
+    use crate::setting::SettingError;
 
     fn block(payload: &Value) -> &str {
         payload["attachments"][0]["blocks"][0]["text"]["text"].as_str().expect("a block")
@@ -174,7 +172,7 @@ mod tests {
         let settings: Settings =
             toml::from_str("url = 'https://hooks.slack.com/services/T0PATH'").expect("settings");
         let slack = Slack::new(&settings, &|_| panic!("no file")).expect("ready");
-        let shown = format!("{settings:?} {slack:?} {:?}", settings.shown());
+        let shown = format!("{settings:?} {slack:?} {:?}", serde_json::json!(settings));
         assert!(shown.contains("https://hooks.slack.com/…") && !shown.contains("T0PATH"), "{shown}");
     }
 
@@ -182,7 +180,9 @@ mod tests {
     fn invalid_settings_are_rejected() {
         let error = |toml: &str| {
             let settings: Settings = toml::from_str(toml).expect("settings");
-            Slack::new(&settings, &|_| Err("no such file".to_owned())).expect_err("refused")
+            Slack::new(&settings, &|_| Err(SettingError::new("", "no such file")))
+                .expect_err("refused")
+                .to_string()
         };
         assert!(error("").starts_with("the key \"url\" is missing"));
         assert_eq!(error("url_file = 'x'"), "url_file: no such file");

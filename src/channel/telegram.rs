@@ -7,24 +7,21 @@
 //! output contain the URL (`debug_hides_the_token`). Telegram finds no mention or link in Apple's text
 //! (`apples_text_has_no_mentions_or_links`).
 
-use std::fmt;
 use std::path::PathBuf;
 
 use reqwest::Url;
 use reqwest::header::HeaderMap;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::chat::{self, Id};
 use super::http::{HttpReply, HttpTarget};
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{
-    ReadSecret, Shown, http_url, redacted, require_encryption, required_secret, shown, shown_path,
-    shown_secret, shown_some,
-};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{ReadSecret, RedactedUrl, http_url, require_encryption, required_secret};
 use super::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 /// The limit of a message in UTF-16 units.
 const TEXT_MAX: usize = 4_096;
@@ -34,7 +31,7 @@ const RESPONSE_MAX_BYTES: usize = 64 * 1024;
 const SUCCESS: &[u8] = b"{\"ok\":true,";
 
 /// `[channel.telegram.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The bot's token, `123456:ABC…`.
@@ -47,38 +44,16 @@ pub struct Settings {
     pub thread_id: Option<Id>,
     /// The URL of a Bot API server. Default: Telegram's.
     #[serde(default = "default_url")]
-    pub url: String,
+    pub url: RedactedUrl,
 }
 
-fn default_url() -> String {
-    "https://api.telegram.org".to_owned()
+fn default_url() -> RedactedUrl {
+    RedactedUrl::new("https://api.telegram.org")
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { token, token_file, chat_id, thread_id, url } = self;
-        vec![
-            shown_secret("token", token.as_ref()),
-            shown_path("token_file", token_file.as_ref()),
-            shown("chat_id", chat_id),
-            shown_some("thread_id", thread_id.as_ref()),
-            shown("url", if *url == default_url() { url.clone() } else { redacted(url) }),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Telegram::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -96,11 +71,10 @@ impl Telegram {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Telegram, String> {
-        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = required_secret("token", inline, file, read_secret)?;
-        let url = send_message_url(&settings.url, &token)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Telegram, SettingError> {
+        let token = required_secret("token", &settings.token, &settings.token_file, read_secret)?;
+        let url = send_message_url(settings.url.expose(), &token)?;
         // The part before the colon is the bot's public id. The rest is redacted on its own too.
         let key = Secret::new(token.expose().rsplit(':').next().unwrap_or_default());
         Ok(Telegram {
@@ -228,11 +202,11 @@ fn advice(status: u16, reason: &str) -> Option<&'static str> {
 }
 
 /// Returns the URL of the method `sendMessage`.
-fn send_message_url(base: &str, token: &Secret) -> Result<Url, String> {
+fn send_message_url(base: &str, token: &Secret) -> Result<Url, SettingError> {
     let mut url = http_url("url", base)?;
     require_encryption("url", &url)?;
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("url: contains ? or #; write only the address of the server".to_owned());
+        return Err(SettingError::new("url", "contains ? or #").hint("write only the address of the server"));
     }
     // Any other character could change the path of the URL.
     let is_token = token.expose().split_once(':').is_some_and(|(bot, key)| {
@@ -243,7 +217,8 @@ fn send_message_url(base: &str, token: &Secret) -> Result<Url, String> {
             && key.chars().all(is_key)
     });
     if !is_token {
-        return Err("token: invalid token: expected 123456:ABC…; copy it from @BotFather again".to_owned());
+        return Err(SettingError::new("token", "invalid token: expected 123456:ABC…")
+            .hint("copy it from @BotFather again"));
     }
     url.path_segments_mut()
         .expect("an HTTP URL has a path: http_url rejects others")
@@ -252,7 +227,7 @@ fn send_message_url(base: &str, token: &Secret) -> Result<Url, String> {
     Ok(url)
 }
 
-fn chat_id(id: &Id) -> Result<Value, String> {
+fn chat_id(id: &Id) -> Result<Value, SettingError> {
     if let Some(number) = id.number() {
         return Ok(number.into());
     }
@@ -261,18 +236,18 @@ fn chat_id(id: &Id) -> Result<Value, String> {
         .strip_prefix('@')
         .is_some_and(|name| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'));
     if !is_name {
-        return Err(
-            "chat_id: invalid chat: expected a number like -1001234567890, or \"@name\" of a channel"
-                .to_owned(),
-        );
+        return Err(SettingError::new(
+            "chat_id",
+            "invalid chat: expected a number like -1001234567890, or \"@name\" of a channel",
+        ));
     }
     Ok(name.into())
 }
 
-fn thread_id(id: &Id) -> Result<i64, String> {
+fn thread_id(id: &Id) -> Result<i64, SettingError> {
     let number = id.number().filter(|number| *number > 0);
     number.ok_or_else(|| {
-        "thread_id: invalid topic: expected the number at the end of the topic's link".to_owned()
+        SettingError::new("thread_id", "invalid topic: expected the number at the end of the topic's link")
     })
 }
 
@@ -286,6 +261,7 @@ mod tests {
     fn made(rest: &str) -> Result<Telegram, String> {
         let settings: Settings = toml::from_str(rest).expect("settings");
         Telegram::new(&settings, &|_| Ok(Secret::new(format!("{TOKEN}\n"))))
+            .map_err(|error| error.to_string())
     }
 
     fn telegram(chat_id: &str) -> Telegram {
@@ -382,7 +358,7 @@ mod tests {
             check(&format!("token_file = 't'\nchat_id = {chat_id}"), "chat_id: invalid chat");
         }
         check("token_file = 't'\nchat_id = 1\nthread_id = 0", "thread_id: invalid topic");
-        check("token_file = 't'\nchat_id = 1\nurl = 'http://tg.example'", "url: http://tg.example/… would");
+        check("token_file = 't'\nchat_id = 1\nurl = 'http://tg.example'", "url: http://tg.example/ would");
         check("token_file = 't'\nchat_id = 1\nurl = 'https://tg.example/?x=1'", "url: contains ? or #");
         assert!(toml::from_str::<Settings>("token_file = 't'").is_err(), "no chat");
     }
@@ -392,7 +368,7 @@ mod tests {
         let toml = format!("token = '{TOKEN}'\nchat_id = 1\nurl = 'https://me:s3cret@tg.example/'");
         let settings: Settings = toml::from_str(&toml).expect("settings");
         let telegram = Telegram::new(&settings, &|_| panic!("no file")).expect("ready");
-        let shown = format!("{settings:?} {telegram:?} {:?}", settings.shown());
+        let shown = format!("{settings:?} {telegram:?} {:?}", serde_json::json!(settings));
         assert!(shown.contains("https://tg.example/…"), "{shown}");
         assert!(!shown.contains("T0KEN") && !shown.contains("s3cret"), "{shown}");
     }

@@ -10,21 +10,16 @@ use std::future::{Future, pending};
 use std::pin::Pin;
 use std::time::Duration;
 
-use super::outcome::{AlarmAction, AlarmResult, Audience, Notice, SendOutcome};
-use super::settings::{ReadSecret, Shown};
+use super::outcome::{AlarmAction, AlarmResult, Notice, SendOutcome};
+use super::settings::ReadSecret;
 use super::snapshot::Snapshot;
+use crate::setting::SettingError;
 
 /// Twice the time that the slowest kind needs for an attempt, a probe and a snapshot.
 pub const MAX_DURATION: Duration = Duration::from_secs(180);
 
 /// A channel's table in the configuration.
 pub trait Table {
-    /// Returns the recipients of a channel of this kind.
-    fn audience(&self) -> Audience;
-
-    /// Lists every setting of the table in order, with secrets hidden.
-    fn shown(&self) -> Vec<Shown>;
-
     /// Returns false if the channel is switched off.
     fn is_enabled(&self) -> bool {
         true
@@ -34,8 +29,8 @@ pub trait Table {
     ///
     /// # Errors
     ///
-    /// One line for users, without secrets. Begins with the key and a colon if one setting is at fault.
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String>;
+    /// The setting at fault, without secrets.
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError>;
 }
 
 /// A kind of channel, ready to send. The defaults fit a kind that only sends.

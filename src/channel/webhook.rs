@@ -6,33 +6,31 @@
 //! Composes no JSON; the notice contains the bytes. Neither debug output nor outcomes contain a token, key or
 //! password, or the path or query of the URL (`debug_shows_scheme_and_host_only`).
 
-use std::fmt;
 use std::path::PathBuf;
 
 use reqwest::Url;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use ring::hmac;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::http::HttpTarget;
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{
-    self, ReadSecret, Shown, optional_secret, redacted, require_encryption, shown, shown_path, shown_secret,
-};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{self, ReadSecret, RedactedUrl, optional_secret, require_encryption};
 use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// The header with `sha256=` and the HMAC-SHA256 of the body in hex, keyed with the configured secret.
 const SIGNATURE: &str = "x-statusd-signature";
 
 /// `[channel.webhook.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The receiver's URL, `https://…`, or `http://…` if no credentials are sent. Its path and query are
     /// treated as secret.
-    pub url: String,
+    pub url: RedactedUrl,
     /// Sent as `Authorization: Bearer …`.
     pub bearer_token: Option<Secret>,
     /// A file that contains the token.
@@ -44,30 +42,8 @@ pub struct Settings {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Programs
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, bearer_token, bearer_token_file, hmac_secret, hmac_secret_file } = self;
-        vec![
-            shown("url", redacted(url)),
-            shown_secret("bearer_token", bearer_token.as_ref()),
-            shown_path("bearer_token_file", bearer_token_file.as_ref()),
-            shown_secret("hmac_secret", hmac_secret.as_ref()),
-            shown_path("hmac_secret_file", hmac_secret_file.as_ref()),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Webhook::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -84,14 +60,17 @@ impl Webhook {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
-    /// most scheme and host.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Webhook, String> {
-        let url = settings::http_url("url", &settings.url)?;
-        let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
-        let token = optional_secret("bearer_token", inline, file, read_secret)?;
-        let (inline, file) = (settings.hmac_secret.as_ref(), settings.hmac_secret_file.as_deref());
-        let key = optional_secret("hmac_secret", inline, file, read_secret)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Webhook, SettingError> {
+        let url = settings::http_url("url", settings.url.expose())?;
+        let token = optional_secret(
+            "bearer_token",
+            &settings.bearer_token,
+            &settings.bearer_token_file,
+            read_secret,
+        )?;
+        let key =
+            optional_secret("hmac_secret", &settings.hmac_secret, &settings.hmac_secret_file, read_secret)?;
         check_credentials(&url, token.as_ref())?;
         Ok(Webhook {
             authorization: token.as_ref().map(bearer).transpose()?,
@@ -131,15 +110,16 @@ impl Transport for Webhook {
 }
 
 /// Rejects two sets of credentials, and credentials over plain HTTP.
-fn check_credentials(url: &Url, token: Option<&Secret>) -> Result<(), String> {
+fn check_credentials(url: &Url, token: Option<&Secret>) -> Result<(), SettingError> {
     let in_url = !url.username().is_empty() || url.password().is_some();
     if in_url && token.is_some() {
-        return Err("bearer_token: the URL also contains a user or password; remove one of them".to_owned());
+        return Err(SettingError::new("bearer_token", "the URL also contains a user or password")
+            .hint("remove one of them"));
     }
     if in_url || token.is_some() { require_encryption("url", url) } else { Ok(()) }
 }
 
-fn bearer(token: &Secret) -> Result<HeaderValue, String> {
+fn bearer(token: &Secret) -> Result<HeaderValue, SettingError> {
     settings::secret_header("bearer_token", &format!("Bearer {}", token.expose()))
 }
 
@@ -159,8 +139,9 @@ mod tests {
     fn made(toml: &str) -> Result<Webhook, String> {
         Webhook::new(&settings(toml), &|path| match path.to_str() {
             Some("/token") => Ok(Secret::new("from-file\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     #[track_caller]

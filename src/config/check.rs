@@ -7,17 +7,18 @@ use jiff::tz::TimeZone;
 use super::error::{ConfigError, Faults, Origins, at};
 use super::file::File;
 use super::paths::absolute_path;
+use super::reader::unknown_word;
 use super::zone::ZoneFault;
 use super::{
     Config, DEFAULT_LOCALE, DEFAULT_POLL, DEFAULT_TROUBLE, DEFAULT_WATCH, Environment, LogFormat, LogLevel,
-    PhoneConfig, Zone, error_in, keep, paths, source_map, state_directory,
+    PhoneConfig, Zone, keep, paths, source_map, state_directory,
 };
 use crate::channel::Tables;
 use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::{FeedUrl, valid_locale};
 use crate::model::{Edition, FeedId};
 use crate::schedule::Schedule;
-use crate::text::nearest;
+use crate::setting::SettingError;
 
 const JITTER_S: i64 = 30;
 /// More would contradict "every five minutes".
@@ -47,8 +48,7 @@ pub(super) fn compose(
     for error in channel_names(&origins, &file.channel) {
         faults.add(error);
     }
-    // A system service has no desktop session.
-    file.channel.desktop.enabled.get_or_insert(!paths::is_system_service(environment));
+    file.channel.fill_defaults(paths::is_system_service(environment));
     let watch = file.watch.map(|names| at(&origins, "watch", watch(names))).transpose();
     let watch = faults.or(watch, || None);
     let feed = feed_id(&origins, file.feed.edition, file.feed.locale, faults);
@@ -147,11 +147,7 @@ fn word<T: Copy>(
         return Ok(*value);
     }
     let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
-    let help = match nearest(&given, words.iter().copied()) {
-        Some(near) => format!("did you mean {near:?}?"),
-        None => format!("expected one of {}", words.join(", ")),
-    };
-    Err(origins.error(key, format!("invalid value {given:?}: {help}")))
+    Err(origins.error(unknown_word(key, &given, &words)))
 }
 
 fn watch(names: Vec<String>) -> Result<Vec<String>, String> {
@@ -180,7 +176,7 @@ fn policies_of(
     let checked = written.into_iter().map(|(channel, settings)| {
         let (policy, errors) = Policy::usable(&settings, zone);
         for error in errors {
-            faults.add(error_in(origins, &format!("channel.{channel}"), &error));
+            faults.add(origins.error(error.under(&format!("channel.{channel}"))));
         }
         (channel, (settings, policy))
     });
@@ -193,16 +189,16 @@ fn channel_names(origins: &Origins, tables: &Tables) -> Vec<ConfigError> {
         (1..=MAX_CHANNEL_NAME_CHARS).contains(&name.len())
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
     };
-    let names = tables.all().into_iter().map(|(name, _)| name);
+    let names = tables.all().into_iter().map(|(name, ..)| name);
     let wrong =
         names.filter_map(|name| name.split_once('.').map(|(kind, name)| (kind.to_owned(), name.to_owned())));
     let error = |(kind, name): (String, String)| {
-        origins.error(
-            &source_map::joined(&format!("channel.{kind}"), &name),
+        origins.error(SettingError::new(
+            source_map::joined(&format!("channel.{kind}"), &name),
             format!(
                 "invalid name {name:?}: expected 1 to {MAX_CHANNEL_NAME_CHARS} of a-z, A-Z, 0-9, - and _"
             ),
-        )
+        ))
     };
     wrong.filter(|(_, name)| !usable(name)).map(error).collect()
 }

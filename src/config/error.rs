@@ -6,7 +6,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::source_map::SourceMap;
+use super::source_map::{SourceMap, enclosing};
+use crate::setting::SettingError;
+
+/// Longer than any error about an ordinary path, key or value.
+const LINE_MAX_CHARS: usize = 2_000;
 
 /// The prefix of every variable.
 pub const PREFIX: &str = "STATUSD_";
@@ -22,7 +26,7 @@ pub struct ConfigError {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Fault {
     place: Place,
-    message: String,
+    error: SettingError,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,8 +44,8 @@ enum Place {
 }
 
 impl ConfigError {
-    fn new(place: Place, message: impl Into<String>) -> ConfigError {
-        ConfigError { faults: vec![Fault { place, message: message.into() }] }
+    fn new(place: Place, error: SettingError) -> ConfigError {
+        ConfigError { faults: vec![Fault { place, error }] }
     }
 
     /// Returns an error about the whole file.
@@ -50,20 +54,21 @@ impl ConfigError {
     }
 
     pub(super) fn at_line(path: &Path, line: Option<usize>, message: impl Into<String>) -> ConfigError {
-        ConfigError::new(Place::File { path: path.to_owned(), line, column: None }, message)
+        let place = Place::File { path: path.to_owned(), line, column: None };
+        ConfigError::new(place, SettingError::new("", message))
     }
 
     pub(super) fn at_column(path: &Path, line: usize, column: usize, message: &str) -> ConfigError {
         let place = Place::File { path: path.to_owned(), line: Some(line), column: Some(column) };
-        ConfigError::new(place, message)
+        ConfigError::new(place, SettingError::new("", message))
     }
 
     pub(super) fn of_variable(name: impl Into<String>, message: impl Into<String>) -> ConfigError {
-        ConfigError::new(Place::Variable(name.into()), message)
+        ConfigError::new(Place::Variable(name.into()), SettingError::new("", message))
     }
 
     pub(super) fn nowhere(message: impl Into<String>) -> ConfigError {
-        ConfigError::new(Place::Nowhere, message)
+        ConfigError::new(Place::Nowhere, SettingError::new("", message))
     }
 
     /// Returns the faults of both.
@@ -102,11 +107,17 @@ impl fmt::Display for Fault {
             Place::Variable(name) => name.clone(),
             Place::Nowhere => "configuration".to_owned(),
         };
+        let error = match &self.place {
+            // The place is the key.
+            Place::Flag(_) | Place::Variable(_) => self.error.text(),
+            Place::File { .. } | Place::Nowhere => self.error.to_string(),
+        };
         // A path or a quoted key may hold a line break.
-        for c in format!("{place}: {}", self.message).chars() {
+        let line = format!("{place}: {error}");
+        for c in line.chars().take(LINE_MAX_CHARS) {
             if c.is_control() { write!(f, "{}", c.escape_default())? } else { write!(f, "{c}")? }
         }
-        Ok(())
+        f.write_str(if line.chars().nth(LINE_MAX_CHARS).is_some() { "…" } else { "" })
     }
 }
 
@@ -164,20 +175,22 @@ impl Given {
 }
 
 impl Origins {
-    pub fn error(&self, key: &str, message: impl fmt::Display) -> ConfigError {
-        if let Some(given) = self.given.get(key) {
-            return ConfigError::new(given.place(), message.to_string());
-        }
-        let message = format!("{key}: {message}");
-        match &self.file {
-            Some(path) => ConfigError::at_line(path, self.source_map.line(key), message),
-            None => ConfigError::nowhere(message),
-        }
+    /// Adds the source of the value. The error's key is that of the whole configuration.
+    pub fn error(&self, error: SettingError) -> ConfigError {
+        let given = enclosing(&error.key).find_map(|key| self.given.get(key));
+        let place = match (given, &self.file) {
+            (Some(given), _) => given.place(),
+            (None, Some(path)) => {
+                Place::File { path: path.clone(), line: self.source_map.line(&error.key), column: None }
+            }
+            (None, None) => Place::Nowhere,
+        };
+        ConfigError::new(place, error)
     }
 
     /// Returns the source for a comment: `line 7`, `--locale`, `STATUSD_LOCALE`, `default`.
     pub fn describe(&self, key: &str) -> String {
-        match (self.given.get(key), self.source_map.line(key)) {
+        match (self.given.get(key), self.source_map.exact_line(key)) {
             (Some(Given::Flag(flag)), _) => format!("--{flag}"),
             (Some(Given::Variable(flag)), _) => variable(flag),
             (None, Some(line)) => format!("line {line}"),
@@ -197,7 +210,7 @@ pub(super) fn at<T>(
     key: &str,
     parsed: Result<T, impl std::fmt::Display>,
 ) -> Result<T, ConfigError> {
-    parsed.map_err(|error| origins.error(key, error))
+    parsed.map_err(|error| origins.error(SettingError::new(key, error.to_string())))
 }
 
 #[cfg(test)]
@@ -216,9 +229,14 @@ mod tests {
     fn an_error_is_one_line_with_its_place() {
         let path = Path::new("/etc/a\nb.toml");
         assert_eq!(ConfigError::of_file(path, "x\u{1b}y").to_string(), "/etc/a\\nb.toml: x\\u{1b}y");
+        let long = ConfigError::of_file(Path::new("/f"), "x".repeat(1 << 20)).to_string();
+        assert_eq!(long.chars().count(), LINE_MAX_CHARS + 1);
         let path = Path::new("/f.toml");
         assert_eq!(ConfigError::at_line(path, Some(3), "x").to_string(), "/f.toml:3: x");
         assert_eq!(ConfigError::at_column(path, 3, 9, "x").to_string(), "/f.toml:3:9: x");
-        assert_eq!(Origins::default().error("log.level", "x").to_string(), "configuration: log.level: x");
+        assert_eq!(
+            Origins::default().error(SettingError::new("log.level", "x")).to_string(),
+            "configuration: log.level: x"
+        );
     }
 }

@@ -12,8 +12,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Faults, Origins};
-use super::source_map::{SourceMap, TomlError, joined, line_and_column, toml_error};
-use super::{Environment, paths, phone, syntax};
+use super::source_map::{SourceMap, line_and_column};
+use super::{Environment, paths, phone, reader, syntax};
 use crate::cause::Cause as _;
 use crate::channel::{self, Tables};
 use crate::delivery::heartbeat;
@@ -24,11 +24,6 @@ use crate::regular_file;
 const MAX_BYTES: u64 = 1024 * 1024;
 
 const MISSING: &str = "no such file; `statusd config init` writes one";
-/// Top-level keys that are not tables.
-const TOP_KEYS: [&str; 2] = ["watch", "time_zone"];
-/// Keys with array values, in places where other keys are tables.
-const LISTS: [&str; 4] = ["watch", "only", "services", "backups"];
-
 /// The file as written. `None` if not written. Without `Debug`, because values may be secret.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -163,91 +158,14 @@ pub(super) fn parse(path: &Path, text: &str, faults: &mut Faults) -> (File, Orig
         return (File::default(), Origins { file: Some(whole(path)), ..Origins::default() });
     }
     let source_map = SourceMap::of(table.get_ref(), text);
-    let mut reader = Reader { path, source_map: &source_map, faults };
+    let origins = Origins { file: Some(whole(path)), source_map, given: BTreeMap::new() };
     let taken = take_policies(table.get_mut());
-    let mut file: File = reader.read(table, "");
+    let mut file: File = reader::read(table.into_inner(), "", &origins, faults);
     for (channel, keys) in taken {
-        let settings = reader.read(keys, &format!("channel.{channel}"));
+        let settings = reader::read(keys, &format!("channel.{channel}"), &origins, faults);
         file.policy.insert(channel, settings);
     }
-    (file, Origins { file: Some(whole(path)), source_map, given: BTreeMap::new() })
-}
-
-/// Deserializes tables without their invalid keys.
-struct Reader<'r> {
-    path: &'r Path,
-    source_map: &'r SourceMap,
-    faults: &'r mut Faults,
-}
-
-impl Reader<'_> {
-    /// Reads the table with the dotted key `place`. serde stops at the first fault, so the faulty key is
-    /// removed and the rest is read again.
-    fn read<'t, T: Deserialize<'t> + Default>(&mut self, mut table: Spanned<DeTable<'t>>, place: &str) -> T {
-        let mut removed: Vec<String> = Vec::new();
-        loop {
-            let read = T::deserialize(toml::Deserializer::from(table.clone()));
-            // serde accepts an array as a table: its elements become the values in order.
-            let is_about = |array: &str| match &read {
-                Ok(_) => true,
-                Err(error) if error.message().starts_with("unknown field ") => false,
-                Err(error) => self.source_map.key_at(error.span()).is_none_or(|key| is_in(&key, array)),
-            };
-            let mut arrays = self.source_map.arrays_for_tables(&LISTS).into_iter();
-            let array = arrays.find(|array| is_about(array) && holds(table.get_ref(), place, array));
-            let (key, error) = match (array, read) {
-                (Some(key), _) => {
-                    let message = format!("{key}: expected a single value or [table], found an array");
-                    (
-                        Some(key.clone()),
-                        TomlError { line: self.source_map.line(&key), message, missing: None },
-                    )
-                }
-                (None, Ok(read)) => return read,
-                (None, Err(error)) => {
-                    (self.source_map.key_at(error.span()), toml_error(&error, self.source_map, &TOP_KEYS))
-                }
-            };
-            // A key that was removed because of its own fault is not missing.
-            let is_missing = |key: &String| removed.contains(key);
-            if !error.missing.as_ref().is_some_and(is_missing) {
-                self.faults.add(ConfigError::at_line(self.path, error.line, error.message));
-            }
-            match key {
-                Some(key) if remove(table.get_mut(), place, &key) => removed.push(key),
-                _ => return T::default(),
-            }
-        }
-    }
-}
-
-/// Returns whether a dotted key is `table`, or below it.
-fn is_in(key: &str, table: &str) -> bool {
-    key.strip_prefix(table).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-/// Returns whether a dotted key is in the table at `place`.
-fn holds(table: &DeTable<'_>, place: &str, wanted: &str) -> bool {
-    table.iter().any(|(key, value)| {
-        let dotted = joined(place, key.get_ref());
-        match value.get_ref() {
-            DeValue::Table(table) if dotted != wanted => {
-                is_in(wanted, &dotted) && holds(table, &dotted, wanted)
-            }
-            _ => dotted == wanted,
-        }
-    })
-}
-
-/// Removes a dotted key, or the array that contains it. Returns whether it existed.
-fn remove(table: &mut DeTable<'_>, place: &str, wanted: &str) -> bool {
-    let keys: Vec<String> = table.keys().map(|key| key.get_ref().to_string()).collect();
-    let Some(key) = keys.into_iter().find(|key| is_in(wanted, &joined(place, key))) else { return false };
-    let dotted = joined(place, &key);
-    match table.get_mut(key.as_str()).map(Spanned::get_mut) {
-        Some(DeValue::Table(below)) if dotted != wanted => remove(below, &dotted, wanted),
-        _ => table.remove(key.as_str()).is_some(),
-    }
+    (file, origins)
 }
 
 /// Returns an error of the TOML parser in plain words.
@@ -257,7 +175,7 @@ fn syntax(message: &str) -> String {
 
 /// Moves the policy keys out of the channels' tables, grouped by channel name, because serde cannot both
 /// flatten shared keys and reject unknown ones.
-fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>>)> {
+fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, DeTable<'t>)> {
     let mut taken = Vec::new();
     let Some(DeValue::Table(kinds)) = file.get_mut("channel").map(Spanned::get_mut) else { return taken };
     for (kind, value) in kinds.iter_mut() {
@@ -276,12 +194,12 @@ fn take_policies<'t>(file: &mut DeTable<'t>) -> Vec<(String, Spanned<DeTable<'t>
     taken
 }
 
-fn take_keys<'t>(table: &mut DeTable<'t>) -> Spanned<DeTable<'t>> {
+fn take_keys<'t>(table: &mut DeTable<'t>) -> DeTable<'t> {
     let mut taken = DeTable::new();
     for key in policy::KEYS {
         if let Some((key, value)) = table.remove_entry(key) {
             taken.insert(key, value);
         }
     }
-    Spanned::new(0..0, taken)
+    taken
 }

@@ -16,6 +16,7 @@ use crate::delivery::policy::{self, Policy};
 use crate::feed::fetch::FeedUrl;
 use crate::model::FeedId;
 use crate::schedule::Schedule;
+use crate::setting::SettingError;
 use error::{Faults, Origins, at};
 use zone::ZoneFault;
 
@@ -26,6 +27,7 @@ mod keep;
 mod merge;
 mod paths;
 mod phone;
+mod reader;
 mod rights;
 mod show;
 mod source_map;
@@ -164,21 +166,11 @@ impl Config {
         self.policy.get(channel).map(|(_, policy)| policy.clone()).unwrap_or_default()
     }
 
-    /// Returns an error about a setting that was found after loading. `table` is the table's dotted key;
-    /// `message` may start with `key: ` to point at one of its settings.
-    pub fn error_in(&self, table: &str, message: &str) -> ConfigError {
-        error_in(&self.origins, table, message)
+    /// Adds the source of the value to an error that was found after loading. The error's key is relative
+    /// to `table`.
+    pub fn error_in(&self, table: &str, error: SettingError) -> ConfigError {
+        self.origins.error(error.under(table))
     }
-}
-
-fn error_in(origins: &Origins, table: &str, message: &str) -> ConfigError {
-    if let Some((key, rest)) = message.split_once(": ") {
-        let dotted = format!("{table}.{key}");
-        if origins.source_map.line(&dotted).is_some() {
-            return origins.error(&dotted, rest);
-        }
-    }
-    origins.error(table, message)
 }
 
 /// Finds and reads the file, applies the overrides and checks the result. Reads neither secrets nor

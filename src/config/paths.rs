@@ -12,6 +12,7 @@ use super::rights::warn_if_open;
 use crate::cause::Cause as _;
 use crate::regular_file;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const FILE_NAME: &str = "statusd.toml";
 const PROGRAM: &str = "statusd";
@@ -19,6 +20,13 @@ const PROGRAM: &str = "statusd";
 const SYSTEM_STATE: &str = "/var/lib/statusd";
 /// Longer than any token, and too short for a certificate file.
 const SECRET_MAX_BYTES: u64 = 4 * 1024;
+
+const RIGHT_FILE: &str = "is it the right file?";
+
+/// Returns an error whose key the caller adds.
+fn fault(message: impl Into<String>) -> SettingError {
+    SettingError::new("", message)
+}
 
 /// Returns the configuration files in order of precedence: the user's, the system's. The first that
 /// exists is used.
@@ -78,10 +86,10 @@ pub fn read_secret(
     path: &Path,
     credentials_directory: Option<&Path>,
     config_file: Option<&Path>,
-) -> Result<Secret, String> {
+) -> Result<Secret, SettingError> {
     refuse_tilde(path)?;
     if path.is_absolute() {
-        let missing = || format!("{}: no such file; write the secret into it", path.display());
+        let missing = || fault(format!("{}: no such file", path.display())).hint("write the secret into it");
         return secret_in(path)?.ok_or_else(missing);
     }
     let directories = [credentials_directory, config_file.and_then(Path::parent)];
@@ -92,26 +100,24 @@ pub fn read_secret(
     }
     let directories: Vec<String> =
         directories.into_iter().flatten().map(|directory| directory.display().to_string()).collect();
-    Err(format!(
-        "{}: no such file in {}; write the absolute path",
-        path.display(),
-        if directories.is_empty() { "any known directory".to_owned() } else { directories.join(" or ") }
-    ))
+    let directories =
+        if directories.is_empty() { "any known directory".to_owned() } else { directories.join(" or ") };
+    Err(fault(format!("{}: no such file in {directories}", path.display())).hint("write the absolute path"))
 }
 
 /// Rejects an empty path and a leading `~`, which only a shell expands.
-pub(super) fn refuse_tilde(path: &Path) -> Result<(), String> {
+pub(super) fn refuse_tilde(path: &Path) -> Result<(), SettingError> {
     match path.to_str() {
-        Some("") => Err("the path is empty: set one or remove the key".to_owned()),
+        Some("") => Err(fault("the path is empty: set one or remove the key")),
         Some(text) if text.starts_with('~') => {
-            Err(format!("invalid path {text:?}: ~ is not expanded; write the absolute path"))
+            Err(fault(format!("invalid path {text:?}: ~ is not expanded")).hint("write the absolute path"))
         }
         _ => Ok(()),
     }
 }
 
 /// Returns the secret; `None` if the file does not exist.
-fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
+fn secret_in(path: &Path) -> Result<Option<Secret>, SettingError> {
     let shown = path.display();
     let mut bytes = Vec::new();
     let read = regular_file::open(path).and_then(|file| {
@@ -122,18 +128,16 @@ fn secret_in(path: &Path) -> Result<Option<Secret>, String> {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => {
-            return Err(format!(
-                "{shown}: {}; make it readable for the user that runs statusd",
-                error.reason()
-            ));
+            return Err(fault(format!("{shown}: {}", error.reason()))
+                .hint("make it readable for the user that runs statusd"));
         }
     }
     if bytes.len() as u64 > SECRET_MAX_BYTES {
-        return Err(format!("{shown}: larger than {SECRET_MAX_BYTES} bytes; is it the right file?"));
+        return Err(fault(format!("{shown}: larger than {SECRET_MAX_BYTES} bytes")).hint(RIGHT_FILE));
     }
-    let text = String::from_utf8(bytes).map_err(|_| format!("{shown}: not text; is it the right file?"))?;
+    let text = String::from_utf8(bytes).map_err(|_| fault(format!("{shown}: not text")).hint(RIGHT_FILE))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(format!("{shown}: empty; write the secret into it")),
+        "" => Err(fault(format!("{shown}: empty")).hint("write the secret into it")),
         secret => Ok(Some(Secret::new(secret))),
     }
 }
@@ -213,7 +217,7 @@ mod tests {
         assert_eq!(read(Path::new("both")).as_deref(), Ok("credential"));
         assert_eq!(read(Path::new("one")).as_deref(), Ok(" beside "));
         assert_eq!(read(&beside.path().join("both")).as_deref(), Ok("beside"));
-        let neither = read(Path::new("none")).expect_err("there is none");
+        let neither = read(Path::new("none")).expect_err("there is none").to_string();
         let places = format!("{} or {}", credentials.path().display(), beside.path().display());
         assert_eq!(neither, format!("none: no such file in {places}; write the absolute path"));
     }
@@ -232,7 +236,7 @@ mod tests {
             (format!("{largest}\n").as_bytes(), "larger than 4096 bytes; is it the right file?"),
         ] {
             fs::write(&path, bytes).expect("written");
-            let error = read_secret(&path, None, None).expect_err(message);
+            let error = read_secret(&path, None, None).expect_err(message).to_string();
             assert_eq!(error, format!("{}: {message}", path.display()));
         }
         for (path, message) in [
@@ -241,7 +245,8 @@ mod tests {
             ("/nowhere/at/all", "/nowhere/at/all: no such file; write the secret into it"),
             ("token", "token: no such file in any known directory; write the absolute path"),
         ] {
-            assert_eq!(read_secret(Path::new(path), None, None).err().as_deref(), Some(message));
+            let error = read_secret(Path::new(path), None, None).expect_err(message);
+            assert_eq!(error.to_string(), message);
         }
     }
 }

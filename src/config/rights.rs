@@ -6,17 +6,15 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::Config;
-use crate::channel::settings::HIDDEN;
+use super::{Config, show};
+use crate::secret::HIDDEN;
 
 impl Config {
     /// Logs a warning if the file holds secrets and every user can read it.
     pub fn warn_if_open(&self) {
         let Some(path) = &self.source else { return };
-        let channels = self.channel.all();
-        let settings = channels.iter().flat_map(|(_, table)| table.shown()).chain(self.heartbeat.shown());
-        let holds_secrets =
-            settings.filter_map(|(_, value)| value).any(|value| value.as_str() == Some(HIDDEN));
+        let secret = format!("{HIDDEN:?}");
+        let holds_secrets = show::settings(self).to_string().contains(&secret);
         if let (true, Ok(metadata)) = (holds_secrets, fs::metadata(path)) {
             warn_if_open(path, &metadata);
         }

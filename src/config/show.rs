@@ -1,125 +1,92 @@
 //! Writes the effective settings as TOML, each with its source.
 //!
-//! `load` reads the output (`shown_settings_load_as_the_same`). No secret is shown
-//! (`no_error_and_no_output_holds_a_secret`).
+//! `load` reads the output (`shown_settings_load_as_the_same`). Secrets redact themselves when they are
+//! serialised (`no_error_and_no_output_holds_a_secret`).
 
 use std::path::Path;
 
-use toml::Value;
+use serde_json::{Map, Value, json};
 
 use super::Config;
 use super::error::Origins;
-use crate::delivery::policy;
+use super::source_map::joined;
 
 pub(super) fn text(config: &Config) -> String {
-    let origins = &config.origins;
     let source = match &config.source {
         Some(path) => format!("the lines are those of {path:?}"),
         None => "there is no configuration file".to_owned(),
     };
-    let mut page =
-        Page { text: format!("# The settings in effect; {source}.\n"), table: String::new(), origins };
-    page.put("watch", Value::Array(config.watch.iter().map(|name| name.as_str().into()).collect()));
-    let zone = super::zone::iana_name(&config.time_zone).filter(|_| config.zone_fault.is_none());
-    page.put_some("time_zone", zone);
-    page.open("feed");
-    page.put("edition", config.feed.edition.as_str());
-    page.put("locale", config.feed.locale.as_str());
-    page.put_some("url", config.feed_url.as_ref().map(ToString::to_string));
-    page.put_some("ca_file", config.ca_file.as_deref().map(lossy));
-    page.open("schedule");
-    page.put("poll", config.poll.as_str());
-    page.put("trouble", config.trouble.as_str());
-    page.put("jitter_s", Value::Integer(i64::try_from(config.jitter_s).unwrap_or(i64::MAX)));
-    page.open("state");
-    page.put("directory", lossy(&config.state_directory));
-    page.put("keep", config.state_keep.text.as_str());
-    if let Some(file) = &config.record_file {
-        page.open("record");
-        page.put("file", lossy(file));
-        page.put("keep", config.record_keep.text.as_str());
+    let mut text = format!("# The settings in effect; {source}.\n");
+    if let Value::Object(settings) = settings(config) {
+        put_table(&mut text, "", &settings, &config.origins);
     }
-    page.open("log");
-    page.put("level", config.log_level.as_str());
-    page.put("format", config.log_format.as_str());
-    if config.heartbeat != Default::default() {
-        page.open("heartbeat");
-        for (key, value) in config.heartbeat.shown() {
-            page.put_some(key, value);
+    text
+}
+
+/// Returns the effective settings in the order of the documentation, with secrets hidden.
+pub(super) fn settings(config: &Config) -> Value {
+    let lossy = |path: &Path| path.to_string_lossy().into_owned();
+    let backups: Vec<String> = config.phone.backups.iter().map(|path| lossy(path)).collect();
+    json!({
+        "watch": config.watch,
+        "time_zone": super::zone::iana_name(&config.time_zone).filter(|_| config.zone_fault.is_none()),
+        "feed": {
+            "edition": config.feed.edition.as_str(),
+            "locale": config.feed.locale,
+            "url": config.feed_url.as_ref().map(ToString::to_string),
+            "ca_file": config.ca_file.as_deref().map(lossy),
+        },
+        "schedule": {
+            "poll": config.poll.as_str(),
+            "trouble": config.trouble.as_str(),
+            "jitter_s": config.jitter_s,
+        },
+        "state": {"directory": lossy(&config.state_directory), "keep": config.state_keep.text},
+        "record": config.record_file.as_deref().map(|file| {
+            json!({"file": lossy(file), "keep": config.record_keep.text})
+        }),
+        "log": {"level": config.log_level.as_str(), "format": config.log_format.as_str()},
+        "heartbeat": config.heartbeat,
+        "liveness": {"when": config.liveness.as_ref().map(|liveness| liveness.as_str())},
+        "phone": {
+            "enabled": config.phone.enabled,
+            "poll": config.phone.poll.as_str(),
+            "usbmuxd": config.phone.usbmuxd,
+            "late_after": config.phone.late_after,
+            "late_check": config.phone.late_check.as_str(),
+            "backups": backups,
+        },
+        "channel": channels(config),
+    })
+}
+
+/// Returns the channels' tables, each with its policy.
+fn channels(config: &Config) -> Value {
+    let mut kinds = json!(config.channel);
+    for (channel, (policy, _)) in &config.policy {
+        let (kind, name) = channel.split_once('.').unzip();
+        let table = &mut kinds[kind.unwrap_or(channel)];
+        let table = if let Some(name) = name { &mut table[name] } else { table };
+        if let (Value::Object(table), Value::Object(policy)) = (table, json!(policy)) {
+            table.extend(policy);
         }
     }
-    if let Some(liveness) = &config.liveness {
-        page.open("liveness");
-        page.put("when", liveness.as_str());
-    }
-    page.open("phone");
-    page.put("enabled", config.phone.enabled);
-    page.put("poll", config.phone.poll.as_str());
-    page.put_some("usbmuxd", config.phone.usbmuxd.as_deref());
-    page.put_some("late_after", config.phone.late_after.as_deref());
-    page.put("late_check", config.phone.late_check.as_str());
-    let backups: Vec<Value> = config.phone.backups.iter().map(|path| lossy(path).into()).collect();
-    page.put_some("backups", (!backups.is_empty()).then_some(Value::Array(backups)));
-    channels(&mut page, config);
-    page.text
+    kinds
 }
 
-fn channels(page: &mut Page<'_>, config: &Config) {
-    for (name, table) in config.channel.all() {
-        page.open(&format!("channel.{name}"));
-        for (key, value) in table.shown() {
-            page.put_some(key, value);
-        }
-        if let Some((policy, _)) = config.policy.get(&name) {
-            put_policy(page, policy);
-        }
+/// Writes the values of a table, then the tables in it. Omits what is not set.
+fn put_table(text: &mut String, table: &str, settings: &Map<String, Value>, origins: &Origins) {
+    let is_set = |value: &Value| !value.is_null() && value.as_array().is_none_or(|list| !list.is_empty());
+    let values: Vec<_> = settings.iter().filter(|(_, value)| !value.is_object() && is_set(value)).collect();
+    if !values.is_empty() && !table.is_empty() {
+        text.push_str(&format!("\n[{table}]\n"));
     }
-}
-
-/// Destructures without `..`, so that a new setting cannot be forgotten.
-fn put_policy(page: &mut Page<'_>, policy: &policy::Settings) {
-    let policy::Settings { only, services, quiet, remind_every, max_age, title, body } = policy;
-    let list =
-        |values: &Vec<String>| Value::Array(values.iter().map(|value| value.as_str().into()).collect());
-    page.put_some("only", only.as_ref().map(list));
-    page.put_some("services", services.as_ref().map(list));
-    let texts = [
-        ("quiet", quiet),
-        ("remind_every", remind_every),
-        ("max_age", max_age),
-        ("title", title),
-        ("body", body),
-    ];
-    for (key, text) in texts {
-        page.put_some(key, text.as_deref());
+    for (name, value) in values {
+        let value = toml::Value::try_from(value).expect("the settings come from TOML");
+        let origin = origins.describe(&joined(table, name));
+        text.push_str(&format!("{} = {value} # {origin}\n", joined("", name)));
     }
-}
-
-struct Page<'o> {
-    text: String,
-    /// The current table; empty at the top.
-    table: String,
-    origins: &'o Origins,
-}
-
-impl Page<'_> {
-    fn open(&mut self, table: &str) {
-        self.text.push_str(&format!("\n[{table}]\n"));
-        self.table = format!("{table}.");
+    for (name, below) in settings.iter().filter_map(|(name, value)| Some((name, value.as_object()?))) {
+        put_table(text, &joined(table, name), below, origins);
     }
-
-    fn put(&mut self, name: &str, value: impl Into<Value>) {
-        let origin = self.origins.describe(&format!("{}{name}", self.table));
-        self.text.push_str(&format!("{name} = {} # {origin}\n", value.into()));
-    }
-
-    fn put_some(&mut self, name: &str, value: Option<impl Into<Value>>) {
-        if let Some(value) = value {
-            self.put(name, value);
-        }
-    }
-}
-
-fn lossy(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
 }

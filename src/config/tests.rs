@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use super::error::Given;
 use super::file::File;
 use super::*;
+use crate::channel::Table as _;
 use crate::phones::Address;
 
 const REFERENCE: &str = include_str!("../../docs/configuration.md");
@@ -62,46 +63,40 @@ fn values(config: &Config) -> toml::Table {
 
 #[test]
 fn unknown_keys_are_named_with_their_nearest() {
-    check("watchs = []", r#"FILE:1: unknown key "watchs"; did you mean "watch"?"#);
-    check("\n[feeds]", r#"FILE:2: unknown key "feeds"; did you mean "feed"?"#);
-    check("[feed]\n\nedtion = ''", r#"FILE:3: unknown key "edtion" in [feed]; did you mean "edition"?"#);
-    check("log.levl = 1", r#"FILE:1: unknown key "levl" in [log]; did you mean "level"?"#);
-    check(
-        "[channel.log]\nenable = 1",
-        r#"FILE:2: unknown key "enable" in [channel.log]; did you mean "enabled"?"#,
-    );
-    check("[channel.webhok.a]", r#"FILE:1: unknown key "webhok" in [channel]; did you mean "webhook"?"#);
+    check("watchs = []", r#"FILE:1: watchs: unknown key; did you mean "watch"?"#);
+    check("\n[feeds]", r#"FILE:2: feeds: unknown key; did you mean "feed"?"#);
+    check("[feed]\n\nedtion = ''", r#"FILE:3: feed.edtion: unknown key; did you mean "edition"?"#);
+    check("log.levl = 1", r#"FILE:1: log.levl: unknown key; did you mean "level"?"#);
+    check("[channel.log]\nenable = 1", r#"FILE:2: channel.log.enable: unknown key; did you mean "enabled"?"#);
+    check("[channel.webhok.a]", r#"FILE:1: channel.webhok: unknown key; did you mean "webhook"?"#);
     check(
         "[channel.webhook.a]\nurl = ''\nbearer-token = 'hunter2'",
-        r#"FILE:3: unknown key "bearer-token" in [channel.webhook.a]; did you mean "bearer_token"?"#,
+        r#"FILE:3: channel.webhook.a.bearer-token: unknown key; did you mean "bearer_token"?"#,
     );
-    check(
-        "[feed]\nzzz = 1",
-        r#"FILE:2: unknown key "zzz" in [feed]; known keys: edition, locale, url, ca_file"#,
-    );
+    check("[feed]\nzzz = 1", r#"FILE:2: feed.zzz: unknown key; known keys: edition, locale, url, ca_file"#);
     check(
         "[feed]\nwatch = ['a']",
-        r#"FILE:2: unknown key "watch" in [feed]; "watch" belongs at the top of the file, above every [table]"#,
+        r#"FILE:2: feed.watch: unknown key; "watch" belongs at the top of the file, above every [table]"#,
     );
-    check("[alive]", r#"FILE:1: unknown key "alive"; renamed to "liveness""#);
-    check("[phone]\nlook = 'x'", r#"FILE:2: unknown key "look" in [phone]; renamed to "poll""#);
-    check("phone.late_look = 'x'", r#"FILE:1: unknown key "late_look" in [phone]; renamed to "late_check""#);
+    check("[alive]", r#"FILE:1: alive: unknown key; renamed to "liveness""#);
+    check("[phone]\nlook = 'x'", r#"FILE:2: phone.look: unknown key; renamed to "poll""#);
+    check("phone.late_look = 'x'", r#"FILE:1: phone.late_look: unknown key; renamed to "late_check""#);
     check(
         "[channel.command.page]\ncommand = ['page']\nwithin_s = 5",
-        r#"FILE:3: unknown key "within_s" in [channel.command.page]; renamed to "timeout_s""#,
+        r#"FILE:3: channel.command.page.within_s: unknown key; renamed to "timeout_s""#,
     );
     check(
         "channel.log.only = ['began', 'blind']",
         r#"FILE:1: channel.log.only: unknown topic "blind"; renamed to "unreadable""#,
     );
-    check("wach = ['a']", r#"FILE:1: unknown key "wach"; did you mean "watch"?"#);
-    check("\"wat\\nch\" = 1", r#"FILE:1: unknown key "wat\nch"; did you mean "watch"?"#);
+    check("wach = ['a']", r#"FILE:1: wach: unknown key; did you mean "watch"?"#);
+    check("\"wat\\nch\" = 1", r#"FILE:1: "wat\nch": unknown key; did you mean "watch"?"#);
 }
 
 #[test]
 fn wrong_types_are_reported_in_plain_words() {
     check("watch = 'a'", "FILE:1: watch: expected an array, found a string");
-    check("watch = ['a',\n 3]", "FILE:2: watch: expected a string, found an integer");
+    check("watch = ['a',\n 3]", "FILE:2: watch[1]: expected a string, found an integer");
     check("time_zone = 2020-01-01", "FILE:1: time_zone: expected a string, found a date or time");
     check("feed = 3", "FILE:1: feed: expected a table, found an integer");
     check("[feed]\nca_file = true", "FILE:2: feed.ca_file: expected a string, found true");
@@ -136,12 +131,9 @@ fn wrong_types_are_reported_in_plain_words() {
 #[test]
 fn an_array_is_not_accepted_as_a_table() {
     for text in ["[[feed]]\nedition = 'consumer'", "feed = ['consumer']", "feed = []"] {
-        check(text, "FILE:1: feed: expected a single value or [table], found an array");
+        check(text, "FILE:1: feed: expected a table, found an array");
     }
-    check(
-        "[channel]\nlog = [false]",
-        "FILE:2: channel.log: expected a single value or [table], found an array",
-    );
+    check("[channel]\nlog = [false]", "FILE:2: channel.log: expected a table, found an array");
 }
 
 #[test]
@@ -300,6 +292,134 @@ fn no_error_and_no_output_holds_a_secret() {
     assert!(!shown.contains("7654321"), "{shown}");
     let debug = format!("{config:#?}");
     assert!(!debug.contains("7654321"), "{debug}");
+}
+
+/// A channel of every kind; every secret contains 7654321.
+const SECRETS: &str = "
+[channel.webhook.a]
+url = 'https://u:7654321@a.example/7654321?t=7654321'
+hmac_secret = '7654321'
+[channel.webhook.b]
+url = 'https://a.example/7654321'
+bearer_token = '7654321'
+[channel.command.a]
+command = ['page', '--token', '7654321']
+[channel.ntfy.a]
+url = 'https://a.example/t7654321'
+token = '7654321'
+[channel.ntfy.b]
+url = 'https://a.example/t7654321'
+user = 'me'
+password = '7654321'
+[channel.gotify.a]
+url = 'https://a.example/7654321'
+token = '7654321'
+[channel.pushover.a]
+token = '7654321'
+user = '7654321'
+url = 'https://a.example/7654321'
+[channel.slack.a]
+url = 'https://a.example/7654321'
+[channel.discord.a]
+url = 'https://a.example/api/webhooks/1/7654321'
+[channel.teams.a]
+url = 'https://a.example/7654321?sig=7654321'
+[channel.telegram.a]
+token = '123:7654321'
+chat_id = 1
+url = 'https://a.example/7654321'
+[channel.alertmanager.a]
+urls = ['https://a.example/7654321']
+bearer_token = '7654321'
+[channel.alertmanager.b]
+urls = ['https://a.example']
+user = 'me'
+password = '7654321'
+[channel.mqtt.a]
+url = 'mqtts://u:7654321@a.example'
+user = 'me'
+password = '7654321'
+[channel.apprise.a]
+url = 'json://a.example/7654321'
+[channel.email.a]
+server = 'a.example'
+user = 'me'
+password = '7654321'
+from = 'a@a.example'
+to = ['b@b.example']
+[heartbeat]
+url = 'https://a.example/7654321'
+";
+
+#[test]
+fn no_kind_of_channel_shows_a_secret() {
+    #[track_caller]
+    fn check(output: &str) {
+        assert!(!output.contains("7654321"), "{output}");
+    }
+    let config = good(SECRETS);
+    for (kind, tables) in serde_json::json!(config.channel).as_object().expect("tables") {
+        assert!(tables.as_object().is_some_and(|tables| !tables.is_empty()), "add {kind} to SECRETS");
+    }
+    check(&config.show());
+    check(&format!("{config:?} {config:#?}"));
+    let no_file: &dyn Fn(&Path) -> Result<_, _> = &|_| Err(SettingError::new("", "no file"));
+    for (name, _, table) in config.channel.all() {
+        match table.open(no_file) {
+            Ok(transport) => check(&format!("{transport:?}")),
+            Err(error) => check(&config.error_in(&format!("channel.{name}"), error).to_string()),
+        }
+    }
+    // Each secret with the wrong type, with a control character, and under an unknown key.
+    let lines: Vec<&str> = SECRETS.lines().collect();
+    for (index, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("7654321")) {
+        let key = line.split(" = ").next().expect("a key");
+        for slip in [
+            "KEY = 7654321",
+            "KEY = [[7654321]]",
+            "KEY = '7654321",
+            "KEYS = '7654321'",
+            "KEY = \"\\u00017654321\"",
+        ] {
+            let mut lines = lines.clone();
+            let slip = slip.replace("KEY", key);
+            lines[index] = &slip;
+            let home = Home::new(lines.join("\n"));
+            match home.load(&Overrides::default()) {
+                Err(error) => check(&error.to_string()),
+                Ok(config) => {
+                    check(&config.show());
+                    let opened =
+                        config.channel.all().into_iter().filter_map(|(.., table)| table.open(no_file).err());
+                    opened.for_each(|error| check(&error.to_string()));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_names_the_source_of_the_value() {
+    let home = Home::new(
+        "[log]\nlevel = 'loud'\n[channel.gotify.a]\nurl = 'https://a.example'\ntoken_file = '/nowhere'",
+    );
+    let loaded = |overrides: &Overrides| home.load(overrides).expect_err("a bad value");
+    let file = home.file();
+    let file = file.display();
+    let words = "invalid value \"loud\": expected one of error, warn, info, debug, trace";
+    let error = loaded(&Overrides::default());
+    assert_eq!((error.to_string(), error.is_usage()), (format!("{file}:2: log.level: {words}"), false));
+    let flag = Overrides { log_level: Some("loud".to_owned()), ..Overrides::default() };
+    let error = loaded(&flag);
+    assert_eq!((error.to_string(), error.is_usage()), (format!("--log-level: {words}"), true));
+    let variable = Overrides { from_variables: BTreeSet::from(["log-level"]), ..flag };
+    let error = loaded(&variable);
+    assert_eq!((error.to_string(), error.is_usage()), (format!("STATUSD_LOG_LEVEL: {words}"), true));
+    let (config, _) = load_usable(&Overrides::default(), &home.environment());
+    let error = config.channel.gotify["a"].open(&|path| read_secret(path, None, None)).expect_err("no file");
+    let expected = "/nowhere: no such file; write the secret into it";
+    let error = config.error_in("channel.gotify.a", error).to_string();
+    assert_eq!(error, format!("{file}:5: channel.gotify.a.token_file: {expected}"));
 }
 
 #[test]
@@ -469,9 +589,10 @@ fn an_error_of_a_channel_gets_its_line() {
     let home = Home::new("[channel.webhook.a]\nurl = 'ftp://x'\n");
     let config = home.load(&Overrides::default()).expect("good so far");
     let file = home.file();
-    let error = |message| config.error_in("channel.webhook.a", message).to_string();
-    assert_eq!(error("url: no"), format!("{}:2: channel.webhook.a.url: no", file.display()));
-    assert_eq!(error("TLS: no"), format!("{}:1: channel.webhook.a: TLS: no", file.display()));
+    let error = |key| config.error_in("channel.webhook.a", SettingError::new(key, "no")).to_string();
+    assert_eq!(error("url"), format!("{}:2: channel.webhook.a.url: no", file.display()));
+    assert_eq!(error("token"), format!("{}:1: channel.webhook.a.token: no", file.display()));
+    assert_eq!(error(""), format!("{}:1: channel.webhook.a: no", file.display()));
 }
 
 #[test]

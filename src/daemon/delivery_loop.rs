@@ -129,6 +129,7 @@ mod tests {
     use crate::daemon::progress::{TaskState, Watched};
     use crate::delivery::policy::Policy;
     use crate::model::{Change, Edition, FeedId};
+    use crate::setting::SettingError;
     use crate::tracking::watchlist::Watchlist;
 
     #[test]
@@ -156,8 +157,8 @@ mod tests {
 
     fn receiver(url: &str, feed: &FeedId) -> Receiver {
         let settings: Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
-        let transport = settings.open(&|_| Err("no secrets".to_owned())).expect("a webhook");
-        let channel = Channel::new("webhook.ops", settings.audience(), transport);
+        let transport = settings.open(&|_| Err(SettingError::new("", "no secrets"))).expect("a webhook");
+        let channel = Channel::new("webhook.ops", Audience::Programs, transport);
         Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC)
     }
 

@@ -34,6 +34,7 @@ use crate::daemon::poller::PollerState;
 use crate::delivery::policy;
 use crate::exit_code::{self, CANNOT_WRITE, FAILED};
 use crate::model::Change;
+use crate::setting::SettingError;
 use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{Observer, OpenError, Opened, Store};
 use channel_loops::ChannelLoops;
@@ -184,7 +185,8 @@ fn reload(
         return Err(all_faults(error, config, environment));
     }
     if config.state_directory != current.state_directory {
-        return Err(config.error_in("state", "directory: another directory needs a restart, not a reload"));
+        let error = SettingError::new("directory", "another directory needs a restart, not a reload");
+        return Err(config.error_in("state", error));
     }
     if (config.log_level, config.log_format) != (current.log_level, current.log_format) {
         tracing::warn!("a change of [log] needs a restart, not a reload");

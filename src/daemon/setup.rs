@@ -12,6 +12,7 @@ use crate::delivery::heartbeat::Heartbeat;
 use crate::delivery::policy::Route;
 use crate::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::tracking::watchlist::Watchlist;
 
 /// The parts of one generation of loops.
@@ -29,11 +30,11 @@ impl Setup {
         let receivers = receivers(&config, environment);
         let secret = secrets(&config, environment);
         let heartbeat =
-            Heartbeat::new(&config.heartbeat, &secret).map_err(|error| config.error_in("heartbeat", &error));
+            Heartbeat::new(&config.heartbeat, &secret).map_err(|error| config.error_in("heartbeat", error));
         drop(secret);
         let fetcher = feed_url(&config).and_then(|url| {
             let fetcher = Fetcher::new(url, FetchLimits::default(), config.ca_file.as_deref());
-            fetcher.map_err(|error| config.error_in("feed", &error))
+            fetcher.map_err(|error| config.error_in("feed", error))
         });
         match (receivers, heartbeat, fetcher) {
             (Ok(receivers), Ok(heartbeat), Ok(fetcher)) => {
@@ -60,12 +61,13 @@ impl Setup {
 pub fn feed_url(config: &Config) -> Result<FeedUrl, ConfigError> {
     match &config.feed_url {
         Some(url) => Ok(url.clone()),
-        None => FeedUrl::of(&config.feed).map_err(|error| config.error_in("feed", &error)),
+        None => FeedUrl::of(&config.feed)
+            .map_err(|error| config.error_in("feed", SettingError::new("locale", error))),
     }
 }
 
 /// Reads the files of secrets.
-fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> Result<Secret, String> {
+fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> Result<Secret, SettingError> {
     let credentials = credentials_directory(environment);
     move |path| read_secret(path, credentials.as_deref(), config.source.as_deref())
 }
@@ -73,20 +75,18 @@ fn secrets(config: &Config, environment: &Environment<'_>) -> impl Fn(&Path) -> 
 /// Returns the configured channels with their policies, in a fixed order.
 pub fn receivers(config: &Config, environment: &Environment<'_>) -> Result<Vec<Receiver>, ConfigError> {
     let secret = secrets(config, environment);
-    let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
     let mut receivers = Vec::new();
     let mut faults: Vec<ConfigError> = Vec::new();
-    for (name, table) in enabled {
+    for (name, audience, table) in config.channel.enabled() {
         let key = format!("channel.{name}");
         let transport = table.open(&secret);
         let policy = config.policy(&name);
-        let fits =
-            if table.audience() == Audience::Programs { policy.check_machine_channel() } else { Ok(()) };
+        let fits = if audience == Audience::Programs { policy.check_machine_channel() } else { Ok(()) };
         faults.extend(fits.err().map(|error| config.error_in(&key, error)));
         match transport {
-            Err(error) => faults.push(config.error_in(&key, &error)),
+            Err(error) => faults.push(config.error_in(&key, error)),
             Ok(transport) => {
-                let channel = Channel::new(name, table.audience(), transport);
+                let channel = Channel::new(name, audience, transport);
                 let (feed, watch) = (config.feed.clone(), Watchlist::new(&config.watch));
                 receivers.push(Receiver::new(channel, policy, feed, watch, config.time_zone.clone()));
             }

@@ -10,31 +10,22 @@ use std::path::PathBuf;
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use reqwest::{Method, Url};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::channel::SendOutcome;
 use crate::channel::http::HttpTarget;
-use crate::channel::settings::{
-    ReadSecret, Shown, http_url, optional_secret, require_encryption, shown_path, shown_secret,
-};
+use crate::channel::settings::{ReadSecret, http_url, optional_secret, require_encryption};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 /// `[heartbeat]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The URL to call after a successful poll. Default: none.
     pub url: Option<Secret>,
     /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
-}
-
-impl Settings {
-    /// Returns every setting, with the URL hidden.
-    pub fn shown(&self) -> Vec<Shown> {
-        let Settings { url, url_file } = self;
-        vec![shown_secret("url", url.as_ref()), shown_path("url_file", url_file.as_ref())]
-    }
 }
 
 /// The result of a poll, as a heartbeat reports it.
@@ -62,10 +53,11 @@ impl Heartbeat {
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<Heartbeat>, String> {
-        let (inline, file) = (settings.url.as_ref(), settings.url_file.as_deref());
-        let Some(address) = optional_secret("url", inline, file, read_secret)? else { return Ok(None) };
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<Heartbeat>, SettingError> {
+        let Some(address) = optional_secret("url", &settings.url, &settings.url_file, read_secret)? else {
+            return Ok(None);
+        };
         let url = http_url("url", address.expose())?;
         require_encryption("url", &url)?;
         let mut fail_url = url.clone();
@@ -101,6 +93,7 @@ mod tests {
         Heartbeat::new(&toml::from_str(toml).expect("settings"), &|_| {
             Ok(Secret::new("https://b.example/uuid\n"))
         })
+        .map_err(|error| error.to_string())
     }
 
     #[test]

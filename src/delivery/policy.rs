@@ -6,11 +6,12 @@
 use jiff::civil::Time;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::delivery::template::Template;
 use crate::model::{Change, ChangeKind, ServiceKey};
 use crate::schedule::duration;
+use crate::setting::SettingError;
 use crate::tracking::watchlist::Watchlist;
 
 /// Protects people and servers from a flood of reminders.
@@ -20,7 +21,7 @@ const LONGEST: SignedDuration = SignedDuration::from_hours(365 * 24);
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(24);
 
 /// The keys that every channel's table may hold.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// The topics, see [`topic`]. Default: all.
@@ -103,15 +104,15 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
-    pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Policy, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, zone: &TimeZone) -> Result<Policy, SettingError> {
         let (policy, errors) = Policy::usable(settings, zone);
         errors.into_iter().next().map_or(Ok(policy), Err)
     }
 
     /// Like [`Policy::new`], but ignores invalid settings and returns a line for each.
-    pub fn usable(settings: &Settings, zone: &TimeZone) -> (Policy, Vec<String>) {
-        fn take<T>(parsed: Result<Option<T>, String>, errors: &mut Vec<String>) -> Option<T> {
+    pub fn usable(settings: &Settings, zone: &TimeZone) -> (Policy, Vec<SettingError>) {
+        fn take<T>(parsed: Result<Option<T>, SettingError>, errors: &mut Vec<SettingError>) -> Option<T> {
             parsed.unwrap_or_else(|error| {
                 errors.push(error);
                 None
@@ -120,7 +121,7 @@ impl Policy {
         let Settings { only, services, quiet, remind_every, max_age, title, body } = settings;
         let length = |key: &str, text: &Option<String>, least: SignedDuration| {
             let parsed = text.as_deref().map(|text| bounded(text, least)).transpose();
-            parsed.map_err(|error| format!("{key}: {error}"))
+            parsed.map_err(|error| error.under(key))
         };
         let errors = &mut Vec::new();
         let policy = Policy {
@@ -138,17 +139,18 @@ impl Policy {
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
-    pub fn check_machine_channel(&self) -> Result<(), &'static str> {
+    /// The setting at fault, without secrets.
+    pub fn check_machine_channel(&self) -> Result<(), SettingError> {
         if self.max_age.is_some() {
-            return Err(
-                "max_age: not supported here, because programs get every change at any age; remove the key",
-            );
+            return Err(SettingError::new(
+                "max_age",
+                "not supported here, because programs get every change at any age",
+            )
+            .hint("remove the key"));
         }
         if self.template.has_body() {
-            return Err(
-                "body: not supported here, because programs get JSON; set `title` for its \"text\", and remove this key",
-            );
+            return Err(SettingError::new("body", "not supported here, because programs get JSON")
+                .hint("set `title` for its \"text\", and remove this key"));
         }
         Ok(())
     }
@@ -207,39 +209,51 @@ pub fn matching(routes: &[Route], change: &Change) -> Vec<String> {
 }
 
 /// Returns no template at all if one of the two is invalid.
-fn template(title: Option<&str>, body: Option<&str>, errors: &mut Vec<String>) -> Template {
+fn template(title: Option<&str>, body: Option<&str>, errors: &mut Vec<SettingError>) -> Template {
     let halves = [Template::new(title, None), Template::new(None, body)];
     errors.extend(halves.into_iter().filter_map(Result::err));
     Template::new(title, body).unwrap_or_default()
 }
 
-fn topics(only: &[String]) -> Result<Vec<String>, String> {
+fn topics(only: &[String]) -> Result<Vec<String>, SettingError> {
     if only.is_empty() {
-        return Err(format!("only: empty list: expected one or more of {}", TOPICS.join(", ")));
+        return Err(SettingError::new(
+            "only",
+            format!("empty list: expected one or more of {}", TOPICS.join(", ")),
+        ));
     }
     match only.iter().find(|word| !TOPICS.contains(&word.as_str())) {
         Some(word) if let Some((_, now)) = RENAMED_TOPICS.iter().find(|(before, _)| before == word) => {
-            Err(format!("only: unknown topic {word:?}; renamed to {now:?}"))
+            Err(SettingError::new("only", format!("unknown topic {word:?}"))
+                .hint(format!("renamed to {now:?}")))
         }
-        Some(word) => {
-            Err(format!("only: unknown topic {word:?}: expected one or more of {}", TOPICS.join(", ")))
-        }
+        Some(word) => Err(SettingError::new(
+            "only",
+            format!("unknown topic {word:?}: expected one or more of {}", TOPICS.join(", ")),
+        )),
         None => Ok(only.to_vec()),
     }
 }
 
-fn globs(services: &[String]) -> Result<Watchlist, String> {
+fn globs(services: &[String]) -> Result<Watchlist, SettingError> {
     if services.is_empty() || services.iter().any(|name| name.trim().is_empty()) {
-        return Err("services: invalid list: expected at least one name and no blank names".to_owned());
+        return Err(SettingError::new(
+            "services",
+            "invalid list: expected at least one name and no blank names",
+        ));
     }
     Ok(Watchlist::new(services))
 }
 
-fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, String> {
-    let length =
-        duration(text).ok_or_else(|| format!("invalid duration {text:?}: use for example 90m, 6h or 2d"))?;
+fn bounded(text: &str, least: SignedDuration) -> Result<SignedDuration, SettingError> {
+    let length = duration(text).ok_or_else(|| {
+        SettingError::new("", format!("invalid duration {text:?}: use for example 90m, 6h or 2d"))
+    })?;
     if !(least..=LONGEST).contains(&length) {
-        return Err(format!("invalid duration {text:?}: expected {} min to 365 days", least.as_mins()));
+        return Err(SettingError::new(
+            "",
+            format!("invalid duration {text:?}: expected {} min to 365 days", least.as_mins()),
+        ));
     }
     Ok(length)
 }
@@ -255,9 +269,9 @@ struct Quiet {
 }
 
 impl Quiet {
-    fn parse(text: &str, zone: &TimeZone) -> Result<Quiet, String> {
+    fn parse(text: &str, zone: &TimeZone) -> Result<Quiet, SettingError> {
         let how = "expected two times and an optional time zone, for example \"22:00-07:00\" or \"22:00-07:00 Europe/Berlin\"";
-        let wrong = || format!("quiet: invalid quiet hours {text:?}: {how}");
+        let wrong = || SettingError::new("quiet", format!("invalid quiet hours {text:?}: {how}"));
         let (hours, zone_name) = match text.trim().split_once(' ') {
             Some((hours, name)) => (hours, Some(name.trim())),
             None => (text.trim(), None),
@@ -268,15 +282,18 @@ impl Quiet {
         let names_zone = zone_name.is_some();
         let zone = match zone_name {
             Some(name) => TimeZone::get(name).map_err(|_| match jiff::tz::db().available().next() {
-                None => "quiet: this machine has no time zone database; install tzdata".to_owned(),
-                Some(_) => format!("quiet: unknown time zone {name:?}: {how}"),
+                None => SettingError::new("quiet", "this machine has no time zone database")
+                    .hint("install tzdata"),
+                Some(_) => SettingError::new("quiet", format!("unknown time zone {name:?}: {how}")),
             })?,
             None => zone.clone(),
         };
         if from == to {
-            return Err(format!(
-                "quiet: invalid quiet hours {text:?}: both times are the same; to disable the channel, remove its table"
-            ));
+            return Err(SettingError::new(
+                "quiet",
+                format!("invalid quiet hours {text:?}: both times are the same"),
+            )
+            .hint("to disable the channel, remove its table"));
         }
         Ok(Quiet { from, to, zone, names_zone })
     }
@@ -308,6 +325,7 @@ mod tests {
 
     fn policy(toml: &str) -> Result<Policy, String> {
         Policy::new(&toml::from_str(toml).expect("settings"), &TimeZone::UTC)
+            .map_err(|error| error.to_string())
     }
 
     fn change(kind: ChangeKind, service: &str) -> Change {

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::delivery::message::{Context, Message, RenderContext, compose, names};
 use crate::delivery::payload;
 use crate::model::{Change, ChangeKind, Edition, EventKind, FeedId, LastBackup};
+use crate::setting::SettingError;
 use crate::text;
 
 /// The maximum number of steps. Typical templates need a few hundred.
@@ -31,16 +32,19 @@ impl Template {
     ///
     /// # Errors
     ///
-    /// One line for people that begins with the setting's key.
-    pub fn new(title: Option<&str>, body: Option<&str>) -> Result<Template, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(title: Option<&str>, body: Option<&str>) -> Result<Template, SettingError> {
         let template = Template { title: title.map(str::to_owned), body: body.map(str::to_owned) };
         for (key, template) in [("title", &template.title), ("body", &template.body)] {
             let Some(template) = template else { continue };
             if template.len() > SOURCE_MAX_BYTES {
-                return Err(format!("{key}: template too large: expected at most {SOURCE_MAX_BYTES} bytes"));
+                return Err(SettingError::new(
+                    key,
+                    format!("template too large: expected at most {SOURCE_MAX_BYTES} bytes"),
+                ));
             }
             for kind in ChangeKind::ALL {
-                render_samples(template, kind).map_err(|error| format!("{key}: {error}"))?;
+                render_samples(template, kind).map_err(|error| SettingError::new(key, error))?;
             }
         }
         Ok(template)
@@ -176,11 +180,11 @@ mod tests {
 
     #[test]
     fn a_misspelt_variable_is_rejected_with_the_known_ones() {
-        let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused");
+        let error = Template::new(Some("{{ title }}\n{{ titel }}"), None).expect_err("refused").to_string();
         let words = "title: unknown variable \"titel\" in line 2: expected one of title, body, advice, severity, kind, \
                      service, drill, changes";
         assert_eq!(error, words);
-        let error = Template::new(None, Some("{% if kind %}")).expect_err("refused");
+        let error = Template::new(None, Some("{% if kind %}")).expect_err("refused").to_string();
         assert!(error.starts_with("body: invalid syntax in line 1: expected text, "), "{error}");
         let endless = "{% for a in range(99999) %}{% for b in range(99999) %}x{% endfor %}{% endfor %}";
         assert!(Template::new(Some(endless), None).is_err());

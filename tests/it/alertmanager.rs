@@ -10,6 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use statusd::channel::Transport as _;
 use statusd::channel::alertmanager::{Alertmanager, Settings};
+use statusd::channel::settings::RedactedUrl;
 use statusd::channel::{Notice, SendOutcome, ServiceState, Snapshot, classify_status};
 use statusd::model::{Edition, EventKind, FeedHealth, FeedId, Outage, Phase, Severity};
 use statusd::secret::Secret;
@@ -92,7 +93,7 @@ fn snapshot() -> Snapshot {
 
 fn channel(urls: &[&str]) -> Alertmanager {
     let settings = Settings {
-        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        urls: urls.iter().map(|url| RedactedUrl::new(*url)).collect(),
         bearer_token: None,
         bearer_token_file: None,
         user: None,
@@ -106,7 +107,7 @@ fn channel(urls: &[&str]) -> Alertmanager {
 
 fn with_password(url: &str) -> Alertmanager {
     let settings = Settings {
-        urls: vec![url.to_owned()],
+        urls: vec![RedactedUrl::new(url)],
         bearer_token: None,
         bearer_token_file: None,
         user: Some("statusd".to_owned()),

@@ -35,8 +35,8 @@ impl Kind {
         };
         let tables: Tables = toml::from_str(&table).expect("settings");
         let mut all = tables.all().into_iter();
-        let (name, table) = all.find(|(name, _)| name.ends_with(".a")).expect("the one table");
-        Channel::new(name, table.audience(), table.open(&|_| panic!("no file to read")).expect("ready"))
+        let (name, audience, table) = all.find(|(name, ..)| name.ends_with(".a")).expect("the one table");
+        Channel::new(name, audience, table.open(&|_| panic!("no file to read")).expect("ready"))
     }
 
     fn target(self) -> &'static str {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::common::http_server::with_timeout;
 use statusd::channel::Transport as _;
 use statusd::channel::command::Command;
-use statusd::channel::command::Settings;
+use statusd::channel::command::{CommandWords, Settings};
 use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Severity;
 use tempfile::TempDir;
@@ -32,7 +32,7 @@ fn notice(payload: &str) -> Notice {
 }
 
 fn command(command: &[&str], timeout_s: u64) -> Command {
-    let command = command.iter().map(|&word| word.to_owned()).collect();
+    let command = CommandWords(command.iter().map(|&word| word.to_owned()).collect());
     Command::new(&Settings { command, timeout_s }).expect("a command")
 }
 

@@ -620,7 +620,7 @@ async fn distinguishes_plain_text_from_a_closed_handshake() {
 fn rejects_a_ca_file_without_certificates() {
     let new = |file: PathBuf| {
         let url = FeedUrl::parse("https://127.0.0.1/").expect("an address");
-        Fetcher::new(url, FetchLimits::default(), Some(&file)).expect_err("no certificates")
+        Fetcher::new(url, FetchLimits::default(), Some(&file)).expect_err("no certificates").to_string()
     };
     let (dir, file) = ca_file("nothing here");
     assert!(new(file).contains("contains no certificate"));

@@ -280,7 +280,7 @@ url = 7
     let expected = [
         "1: watch: the list is empty: expected at least one service name",
         "2: time_zone: unknown time zone \"Mars/Phobos\": expected one like \"Europe/Berlin\" or \"UTC\"",
-        "3: unknown key \"wach\"; did you mean \"watch\"?",
+        "3: wach: unknown key; did you mean \"watch\"?",
         "5: feed.edition: invalid value \"dev\": did you mean \"developer\"?",
         "7: schedule.poll: invalid minute \"61\": expected 0 to 59",
         "8: schedule.jitter_s: expected a whole number, found a string",

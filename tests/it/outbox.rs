@@ -13,6 +13,7 @@ use statusd::channel::{Audience, Channel, webhook};
 use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
+use statusd::setting::SettingError;
 use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watchlist;
 
@@ -86,7 +87,7 @@ async fn resends_an_unconfirmed_notice_unchanged() {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
-    let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
+    let webhook = Webhook::new(&settings, &|_| Err(SettingError::new("", "no files"))).expect("a webhook");
     let mut receiver = receiver(Channel::new("webhook.ops", Audience::Programs, webhook));
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     let now = Cell::new(at(START));
@@ -213,7 +214,7 @@ async fn does_not_resend_if_the_outcome_cannot_be_recorded() {
     let address = TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port");
     let settings: webhook::Settings =
         toml::from_str(&format!("url = 'http://{address}/'")).expect("settings");
-    let webhook = Webhook::new(&settings, &|_| Err("no files".to_owned())).expect("a webhook");
+    let webhook = Webhook::new(&settings, &|_| Err(SettingError::new("", "no files"))).expect("a webhook");
     let mut receiver = receiver(Channel::new("webhook.ops", Audience::Programs, webhook));
     announce(&store, &receiver.channel, &change("iCloud Backup", ChangeKind::Began, at(START))).await;
     announce(&store, &receiver.channel, &change("Photos", ChangeKind::Began, at(START))).await;

@@ -40,12 +40,12 @@ fn open(kind: &str, settings: &str) -> Channel {
     let tables: Tables = toml::from_str(&format!("[{kind}.phone]\n{settings}")).expect("settings");
     let name = format!("{kind}.phone");
     let all = tables.all();
-    let (_, table) = all.iter().find(|(found, _)| *found == name).expect("the table");
+    let (_, audience, table) = all.iter().find(|(found, ..)| *found == name).expect("the table");
     let read = |path: &std::path::Path| match path.to_str() {
         Some("/token") => Ok(Secret::new(format!("{TOKEN}\n"))),
         other => panic!("unexpected secret file {other:?}"),
     };
-    Channel::new(name, table.audience(), table.open(&read).expect("a channel"))
+    Channel::new(name, *audience, table.open(&read).expect("a channel"))
 }
 
 /// Returns a channel with all its secrets, for a server below a path at `address`.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::common::http_server::{ClosedPort, HttpServer, Reply, Request};
 use statusd::channel::Transport as _;
+use statusd::channel::settings::RedactedUrl;
 use statusd::channel::webhook::{Settings, Webhook};
 use statusd::channel::{Notice, SendOutcome};
 use statusd::model::Severity;
@@ -30,7 +31,7 @@ fn notice() -> Notice {
 
 fn webhook(url: &str) -> Webhook {
     let settings = Settings {
-        url: url.to_owned(),
+        url: RedactedUrl::new(url),
         bearer_token: None,
         bearer_token_file: Some("/run/credentials/token".into()),
         hmac_secret: Some(Secret::new(KEY)),
@@ -84,7 +85,7 @@ async fn request_matches_the_documentation() {
 async fn sends_no_credentials_or_signature_without_secrets() {
     let mut server = HttpServer::start([Reply::status(200)]).await;
     let settings = Settings {
-        url: server.url("/"),
+        url: RedactedUrl::new(server.url("/")),
         bearer_token: None,
         bearer_token_file: None,
         hmac_secret: None,

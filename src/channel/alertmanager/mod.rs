@@ -13,26 +13,25 @@ mod replica;
 mod subject;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
-use toml::Value;
 
 use self::alert::{Alert, AlertBuilder, NoAlert};
 use self::replica::{Credentials, Replica};
 use self::subject::OWN_LABELS;
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{ReadSecret, Shown, redacted, shown, shown_list, shown_path, shown_secret, shown_some};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{ReadSecret, RedactedUrl};
 use super::snapshot::Snapshot;
 use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const REPEAT_S: u64 = 60;
 const REPEAT_MIN_S: u64 = 10;
@@ -45,12 +44,12 @@ const REPLICAS_MAX: usize = 16;
 const REMAINING_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// `[channel.alertmanager.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The base URLs of all replicas, such as `https://host:9093`, with a path if there is one.
     /// `http://…` is accepted without credentials, or to this computer.
-    pub urls: Vec<String>,
+    pub urls: Vec<RedactedUrl>,
     /// Sent as `Authorization: Bearer …`.
     pub bearer_token: Option<Secret>,
     /// A file that contains the token.
@@ -74,45 +73,8 @@ fn repeat_s() -> u64 {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Programs
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings {
-            urls,
-            bearer_token,
-            bearer_token_file,
-            user,
-            password,
-            password_file,
-            labels,
-            repeat_s,
-        } = self;
-        let urls: Vec<String> = urls.iter().map(|url| redacted(url)).collect();
-        let labels = labels.iter().map(|(name, value)| (name.clone(), value.as_str().into()));
-        let labels: toml::Table = labels.collect();
-        vec![
-            shown_list("urls", &urls),
-            shown_secret("bearer_token", bearer_token.as_ref()),
-            shown_path("bearer_token_file", bearer_token_file.as_ref()),
-            shown_some("user", user.as_deref()),
-            shown_secret("password", password.as_ref()),
-            shown_path("password_file", password_file.as_ref()),
-            ("labels", (!labels.is_empty()).then_some(Value::Table(labels))),
-            shown("repeat_s", i64::try_from(*repeat_s).unwrap_or(i64::MAX)),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Alertmanager::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -129,23 +91,24 @@ impl Alertmanager {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets. Of a URL it contains only
-    /// scheme and host.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Alertmanager, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Alertmanager, SettingError> {
         let credentials = Credentials::from_settings(settings, read_secret)?;
         if settings.urls.is_empty() {
-            return Err("urls: empty; write the address of an Alertmanager".to_owned());
+            return Err(SettingError::new("urls", "empty").hint("write the address of an Alertmanager"));
         }
         if settings.urls.len() > REPLICAS_MAX {
-            return Err(format!("urls: more than {REPLICAS_MAX}; write only the replicas of one cluster"));
+            return Err(SettingError::new("urls", format!("more than {REPLICAS_MAX}"))
+                .hint("write only the replicas of one cluster"));
         }
         check_labels(&settings.labels)?;
         if !(REPEAT_MIN_S..=REPEAT_MAX_S).contains(&settings.repeat_s) {
-            return Err(format!("repeat_s: must be {REPEAT_MIN_S} to {REPEAT_MAX_S}"));
+            return Err(SettingError::new("repeat_s", format!("must be {REPEAT_MIN_S} to {REPEAT_MAX_S}")));
         }
-        let replicas = settings.urls.iter().map(|url| Ok(Arc::new(Replica::new(url, &credentials)?)));
+        let replicas =
+            settings.urls.iter().map(|url| Ok(Arc::new(Replica::new(url.expose(), &credentials)?)));
         Ok(Alertmanager {
-            replicas: replicas.collect::<Result<_, String>>()?,
+            replicas: replicas.collect::<Result<_, SettingError>>()?,
             labels: settings.labels.clone(),
             repeat: Duration::from_secs(settings.repeat_s),
         })
@@ -286,20 +249,24 @@ fn is_unreached(outcome: &SendOutcome) -> bool {
     matches!(outcome, SendOutcome::Transient { reached: false, .. })
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), String> {
+fn check_labels(labels: &BTreeMap<String, String>) -> Result<(), SettingError> {
     for (name, value) in labels {
         let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
             && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         if !is_name {
-            return Err(format!(
-                "labels: invalid name {name:?}: expected letters, digits and _, not starting with a digit"
+            return Err(SettingError::new(
+                "labels",
+                format!("invalid name {name:?}: expected letters, digits and _, not starting with a digit"),
             ));
         }
         if OWN_LABELS.contains(&name.as_str()) {
-            return Err(format!("labels: {name:?} is set by statusd; use another name"));
+            return Err(
+                SettingError::new("labels", format!("{name:?} is set by statusd")).hint("use another name")
+            );
         }
         if value.trim().is_empty() {
-            return Err(format!("labels: {name:?} is empty; write a value or remove the label"));
+            return Err(SettingError::new("labels", format!("{name:?} is empty"))
+                .hint("write a value or remove the label"));
         }
     }
     Ok(())
@@ -316,8 +283,9 @@ mod tests {
     fn made(toml: &str) -> Result<Alertmanager, String> {
         Alertmanager::new(&settings(toml), &|path| match path.to_str() {
             Some("/secret") => Ok(Secret::new("hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     #[track_caller]

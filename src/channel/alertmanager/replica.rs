@@ -12,6 +12,7 @@ use super::super::outcome::SendOutcome;
 use super::super::settings::{self, ReadSecret, optional_secret, require_encryption, required_secret};
 use super::Settings;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const API_PATH: [&str; 3] = ["api", "v2", "alerts"];
 
@@ -23,27 +24,37 @@ pub enum Credentials {
 }
 
 impl Credentials {
-    pub fn from_settings(settings: &Settings, read_secret: ReadSecret) -> Result<Credentials, String> {
-        let (inline, file) = (settings.bearer_token.as_ref(), settings.bearer_token_file.as_deref());
-        let token = optional_secret("bearer_token", inline, file, read_secret)?;
-        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
+    pub fn from_settings(settings: &Settings, read_secret: ReadSecret) -> Result<Credentials, SettingError> {
+        let token = optional_secret(
+            "bearer_token",
+            &settings.bearer_token,
+            &settings.bearer_token_file,
+            read_secret,
+        )?;
         match (token, settings.user.as_deref()) {
-            (Some(_), Some(_)) => Err("bearer_token: also a user is given; remove one of them".to_owned()),
-            (_, None) if inline.is_some() || file.is_some() => {
-                Err("password: the key \"user\" is missing; write it too".to_owned())
+            (Some(_), Some(_)) => {
+                Err(SettingError::new("bearer_token", "also a user is given").hint("remove one of them"))
+            }
+            (_, None) if settings.password.is_some() || settings.password_file.is_some() => {
+                Err(SettingError::new("password", "the key \"user\" is missing").hint("write it too"))
             }
             (None, Some(user)) if user.is_empty() || user.contains(':') => {
-                Err("user: empty or contains a colon, which HTTP does not allow; check it".to_owned())
+                Err(SettingError::new("user", "empty or contains a colon, which HTTP does not allow")
+                    .hint("check it"))
             }
             (None, Some(user)) => {
-                let password = required_secret("password", inline, file, read_secret)?;
+                let password =
+                    required_secret("password", &settings.password, &settings.password_file, read_secret)?;
                 Ok(Credentials::Password { user: user.to_owned(), password })
             }
             (Some(token), None) => {
                 let mut header =
                     HeaderValue::from_str(&format!("Bearer {}", token.expose())).map_err(|_| {
-                        "bearer_token: contains a character that HTTP headers do not allow; check it"
-                            .to_owned()
+                        SettingError::new(
+                            "bearer_token",
+                            "contains a character that HTTP headers do not allow",
+                        )
+                        .hint("check it")
                     })?;
                 header.set_sensitive(true);
                 Ok(Credentials::Token { token, header })
@@ -77,18 +88,19 @@ impl fmt::Debug for Replica {
 }
 
 impl Replica {
-    pub fn new(text: &str, credentials: &Credentials) -> Result<Replica, String> {
+    pub fn new(text: &str, credentials: &Credentials) -> Result<Replica, SettingError> {
         let base = settings::http_url("urls", text)?;
         if !base.username().is_empty() || base.password().is_some() {
-            return Err(
-                "urls: an address contains a user or password; write them as user and password".to_owned()
-            );
+            return Err(SettingError::new("urls", "an address contains a user or password")
+                .hint("write them as user and password"));
         }
         if base.query().is_some() || base.fragment().is_some() {
-            return Err("urls: an address contains ? or #; remove this part".to_owned());
+            return Err(SettingError::new("urls", "an address contains ? or #").hint("remove this part"));
         }
         if base.path().trim_end_matches('/').ends_with("/api/v2/alerts") {
-            return Err("urls: write the address without /api/v2/alerts; statusd adds it".to_owned());
+            return Err(
+                SettingError::new("urls", "write the address without /api/v2/alerts").hint("statusd adds it")
+            );
         }
         if credentials.secret().is_some() {
             require_encryption("urls", &base)?;

@@ -9,12 +9,13 @@
 use std::time::Duration;
 
 use notify_rust::{Notification, Timeout};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{ReadSecret, Shown, shown};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::ReadSecret;
 use super::transport::{AnyTransport, Table};
 use crate::model::Severity;
+use crate::setting::SettingError;
 use crate::text;
 
 #[cfg(target_os = "macos")]
@@ -36,7 +37,7 @@ const BODY_MAX: usize = 2000;
 const APP_NAME: &str = "statusd";
 
 /// `[channel.desktop]`
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
     /// Shows bubbles. Default: true, but false in a system service.
@@ -46,7 +47,7 @@ pub struct Settings {
 }
 
 /// The urgency of an alarm.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Urgency {
     /// Behaves like every other notification.
@@ -85,20 +86,11 @@ impl Capabilities {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Desktop
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        let Settings { enabled, urgency } = self;
-        vec![shown("enabled", enabled.unwrap_or(true)), shown("urgency", urgency.as_str())]
-    }
-
     fn is_enabled(&self) -> bool {
         self.enabled.unwrap_or(true)
     }
 
-    fn open(&self, _: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, _: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Desktop::new().with_urgency(self.urgency).into())
     }
 }

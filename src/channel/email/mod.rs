@@ -22,6 +22,7 @@ use super::redact::Redactor;
 use super::settings::ReadSecret;
 use super::transport::Transport;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 mod connection;
 mod mime;
@@ -69,8 +70,8 @@ impl Email {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Email, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Email, SettingError> {
         let login = login(settings, read_secret)?;
         let redactor = Redactor::new(login.iter().flat_map(|(user, password)| encodings(user, password)));
         Ok(Email {
@@ -264,8 +265,9 @@ mod tests {
     fn made(toml: &str) -> Result<Email, String> {
         Email::new(&settings(toml), &|path| match path.to_str() {
             Some("/password") => Ok(Secret::new("hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     #[track_caller]

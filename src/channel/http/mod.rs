@@ -19,9 +19,10 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::http::status::classify_status;
 use super::outcome::SendOutcome;
 use super::redact::Redactor;
-use super::settings::{is_loopback, redacted};
+use super::settings::{RedactedUrl, is_loopback};
 use crate::cause::chain;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::{http, proxy, tls};
 
 /// Limits DNS, TCP and TLS together.
@@ -48,7 +49,7 @@ pub struct HttpTarget {
 
 impl fmt::Debug for HttpTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("HttpTarget").field(&redacted(self.url.as_str())).finish()
+        f.debug_tuple("HttpTarget").field(&RedactedUrl::new(self.url.as_str())).finish()
     }
 }
 
@@ -91,7 +92,10 @@ impl HttpTarget {
     /// # Errors
     ///
     /// One line for users if TLS cannot be set up.
-    pub fn new<'s>(url: Url, secrets: impl IntoIterator<Item = &'s Secret>) -> Result<HttpTarget, String> {
+    pub fn new<'s>(
+        url: Url,
+        secrets: impl IntoIterator<Item = &'s Secret>,
+    ) -> Result<HttpTarget, SettingError> {
         let redactor = redactor(&url, secrets);
         Ok(HttpTarget { client: client(is_loopback(&url))?, redactor, url, body_max_bytes: BODY_MAX_BYTES })
     }
@@ -210,7 +214,7 @@ pub async fn accepts_connections(host: &str, port: u16) -> bool {
 }
 
 /// Builds a client that follows no redirects, because they would carry the token elsewhere.
-fn client(loopback: bool) -> Result<Client, String> {
+fn client(loopback: bool) -> Result<Client, SettingError> {
     let builder = http::tolerant(http::single_request_builder())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
@@ -218,10 +222,9 @@ fn client(loopback: bool) -> Result<Client, String> {
     // A proxy cannot reach this machine's loopback.
     let builder = if loopback { builder.no_proxy() } else { proxy::apply(builder) };
     builder.build().map_err(|error| {
-        format!(
-            "TLS cannot be set up: {}; install the system's CA certificates",
-            tls::root_cause(&error.without_url())
-        )
+        let cause = tls::root_cause(&error.without_url());
+        SettingError::new("", format!("cannot set up TLS: {cause}"))
+            .hint("install the system's CA certificates")
     })
 }
 

@@ -20,6 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::super::outcome::SendOutcome;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::text;
 use crate::tls::{self, Stream};
 
@@ -71,26 +72,33 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key.
+    /// The setting at fault, without secrets.
     pub fn new(
         url: &str,
         client_id: &str,
         login: Option<Login>,
         ca_file: Option<&Path>,
-    ) -> Result<Broker, String> {
+    ) -> Result<Broker, SettingError> {
         let (url, is_tls) = parse_url(url)?;
         let host = url.host_str().expect("checked").trim_matches(['[', ']']).to_owned();
         if !is_tls && login.as_ref().is_some_and(|login| login.password.is_some()) && !tls::is_loopback(&host)
         {
-            return Err(format!("url: mqtt://{host} would carry the password unencrypted; write mqtts"));
+            return Err(SettingError::new(
+                "url",
+                format!("mqtt://{host} would carry the password unencrypted"),
+            )
+            .hint("write mqtts"));
         }
         if ca_file.is_some() && !is_tls {
-            return Err("ca_file: has no effect with mqtt://; write mqtts or remove it".to_owned());
+            return Err(
+                SettingError::new("ca_file", "has no effect with mqtt://").hint("write mqtts or remove it")
+            );
         }
         let authorities = ca_file.map(tls::authorities).transpose()?.unwrap_or_default();
         Ok(Broker {
             tls: is_tls.then(|| tls::client_config(&authorities)).transpose().map_err(|_| {
-                "url: cannot set up TLS; install the system's CA certificates, or check ca_file".to_owned()
+                SettingError::new("url", "cannot set up TLS")
+                    .hint("install the system's CA certificates, or check ca_file")
             })?,
             port: url.port().unwrap_or(if is_tls { 8883 } else { 1883 }),
             host,
@@ -254,22 +262,29 @@ async fn connect(host: String, port: u16, tls: Option<Arc<ClientConfig>>) -> io:
 }
 
 /// Returns the address, and whether it uses TLS.
-fn parse_url(text: &str) -> Result<(Url, bool), String> {
-    let url =
-        Url::parse(text.trim()).map_err(|_| "url: invalid address: expected mqtts://host:8883".to_owned())?;
+fn parse_url(text: &str) -> Result<(Url, bool), SettingError> {
+    let url = Url::parse(text.trim())
+        .map_err(|_| SettingError::new("url", "invalid address: expected mqtts://host:8883"))?;
     let is_tls = match url.scheme() {
         "mqtt" => false,
         "mqtts" => true,
-        other => return Err(format!("url: invalid scheme {other:?}: expected mqtts or mqtt")),
+        other => {
+            return Err(SettingError::new(
+                "url",
+                format!("invalid scheme {other:?}: expected mqtts or mqtt"),
+            ));
+        }
     };
     if url.host_str().is_none_or(str::is_empty) {
-        return Err("url: has no host; write mqtts://host:8883".to_owned());
+        return Err(SettingError::new("url", "has no host").hint("write mqtts://host:8883"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err("url: contains a user or password; write them as user and password".to_owned());
+        return Err(
+            SettingError::new("url", "contains a user or password").hint("write them as user and password")
+        );
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
-        return Err("url: continues after the port; write only mqtts://host:8883".to_owned());
+        return Err(SettingError::new("url", "continues after the port").hint("write only mqtts://host:8883"));
     }
     Ok((url, is_tls))
 }

@@ -14,24 +14,22 @@ mod session;
 mod state;
 mod topics;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 
 use self::broker::{Broker, Login};
 use self::connection::BrokerConnection;
 use self::topics::Topics;
-use super::outcome::{Audience, Notice, SendOutcome};
-use super::settings::{
-    ReadSecret, Shown, optional_secret, redacted, shown, shown_path, shown_secret, shown_some,
-};
+use super::outcome::{Notice, SendOutcome};
+use super::settings::{ReadSecret, RedactedUrl, optional_secret};
 use super::snapshot::Snapshot;
 use super::transport::{AnyTransport, Table, Transport};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 const CLIENT_ID: &str = "statusd";
 const PREFIX: &str = "statusd";
@@ -45,11 +43,11 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(20);
 const REFRESH_EVERY: Duration = Duration::from_secs(60);
 
 /// `[channel.mqtt.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// `mqtts://host:8883`, or `mqtt://host:1883` if no password is sent.
-    pub url: String,
+    pub url: RedactedUrl,
     /// The user to log in as. Default: no login.
     pub user: Option<String>,
     /// The user's password.
@@ -82,34 +80,8 @@ fn discovery() -> String {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::Programs
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, user, password, password_file, client_id, prefix, discovery, ca_file } = self;
-        vec![
-            // `Mqtt::new` rejects credentials in the address, but the settings are shown before that check.
-            shown("url", redacted(url).trim_end_matches("/…")),
-            shown_some("user", user.as_deref()),
-            shown_secret("password", password.as_ref()),
-            shown_path("password_file", password_file.as_ref()),
-            shown("client_id", client_id.as_str()),
-            shown("prefix", prefix.as_str()),
-            shown("discovery", discovery.as_str()),
-            shown_path("ca_file", ca_file.as_ref()),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Mqtt::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -127,17 +99,16 @@ impl Mqtt {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Mqtt, String> {
-        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
-        let password = optional_secret("password", inline, file, read_secret)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Mqtt, SettingError> {
+        let password = optional_secret("password", &settings.password, &settings.password_file, read_secret)?;
         let login = match &settings.user {
             Some(user) if user.trim().is_empty() => {
-                return Err("user: empty; write the user name or remove the key".to_owned());
+                return Err(SettingError::new("user", "empty").hint("write the user name or remove the key"));
             }
             Some(user) => Some(Login { user: user.clone(), password }),
             None if password.is_some() => {
-                return Err("password: requires a user; add the key \"user\"".to_owned());
+                return Err(SettingError::new("password", "requires a user").hint("add the key \"user\""));
             }
             None => None,
         };
@@ -148,7 +119,12 @@ impl Mqtt {
             check_topic("discovery", discovery)?;
         }
         Ok(Mqtt {
-            broker: Broker::new(&settings.url, &settings.client_id, login, settings.ca_file.as_deref())?,
+            broker: Broker::new(
+                settings.url.expose(),
+                &settings.client_id,
+                login,
+                settings.ca_file.as_deref(),
+            )?,
             topics: Topics {
                 prefix: settings.prefix.clone(),
                 discovery: (!discovery.is_empty()).then(|| discovery.to_owned()),
@@ -211,23 +187,28 @@ impl Transport for Mqtt {
     }
 }
 
-fn check_name(key: &str, name: &str) -> Result<(), String> {
+fn check_name(key: &str, name: &str) -> Result<(), SettingError> {
     let is_name = (1..=NAME_MAX_CHARS).contains(&name.len())
         && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     if is_name {
         return Ok(());
     }
-    Err(format!("{key}: invalid name: expected 1 to {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ ."))
+    Err(SettingError::new(
+        key,
+        format!("invalid name: expected 1 to {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ ."),
+    ))
 }
 
 /// Rejects `+`, `#` and `$`, which are special in MQTT, and empty levels.
-fn check_topic(key: &str, topic: &str) -> Result<(), String> {
+fn check_topic(key: &str, topic: &str) -> Result<(), SettingError> {
     if topic.len() <= NAME_MAX_CHARS && topic.split('/').all(|level| check_name(key, level).is_ok()) {
         return Ok(());
     }
-    Err(format!(
-        "{key}: invalid topic: expected at most {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ . in levels \
-         separated by single slashes"
+    Err(SettingError::new(
+        key,
+        format!(
+            "invalid topic: expected at most {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _ . in levels separated by single slashes"
+        ),
     ))
 }
 
@@ -242,8 +223,9 @@ mod tests {
     fn made(toml: &str) -> Result<Mqtt, String> {
         Mqtt::new(&settings(toml), &|path| match path.to_str() {
             Some("/secret") => Ok(Secret::new("hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     #[track_caller]

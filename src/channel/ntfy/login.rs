@@ -7,6 +7,7 @@ use reqwest::header::HeaderValue;
 use super::Settings;
 use crate::channel::settings::{self, ReadSecret, optional_secret};
 use crate::secret::Secret;
+use crate::setting::SettingError;
 
 /// The `Authorization` header, and the secrets to redact.
 pub struct TopicLogin {
@@ -19,12 +20,10 @@ impl TopicLogin {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<TopicLogin>, String> {
-        let (inline, file) = (settings.token.as_ref(), settings.token_file.as_deref());
-        let token = optional_secret("token", inline, file, read_secret)?;
-        let (inline, file) = (settings.password.as_ref(), settings.password_file.as_deref());
-        let password = optional_secret("password", inline, file, read_secret)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Option<TopicLogin>, SettingError> {
+        let token = optional_secret("token", &settings.token, &settings.token_file, read_secret)?;
+        let password = optional_secret("password", &settings.password, &settings.password_file, read_secret)?;
         match (token, settings.user.as_deref(), password) {
             (None, None, None) => Ok(None),
             (Some(token), None, None) => {
@@ -32,18 +31,23 @@ impl TopicLogin {
                 Ok(Some(TopicLogin { header, secrets: vec![token] }))
             }
             (None, Some(user), Some(password)) => TopicLogin::basic(user, password).map(Some),
-            (Some(_), _, _) => Err("token: user or password is also given; remove one of the two".to_owned()),
-            (None, Some(_), None) => {
-                Err("user: requires a password; add the key \"password_file\"".to_owned())
+            (Some(_), _, _) => {
+                Err(SettingError::new("token", "user or password is also given")
+                    .hint("remove one of the two"))
             }
-            (None, None, Some(_)) => Err("password: requires a user; add the key \"user\"".to_owned()),
+            (None, Some(_), None) => {
+                Err(SettingError::new("user", "requires a password").hint("add the key \"password_file\""))
+            }
+            (None, None, Some(_)) => {
+                Err(SettingError::new("password", "requires a user").hint("add the key \"user\""))
+            }
         }
     }
 
     /// Basic authentication in UTF-8 (RFC 7617).
-    fn basic(user: &str, password: Secret) -> Result<TopicLogin, String> {
+    fn basic(user: &str, password: Secret) -> Result<TopicLogin, SettingError> {
         if user.trim().is_empty() || user.contains(':') {
-            return Err("user: invalid name: expected a name without colon".to_owned());
+            return Err(SettingError::new("user", "invalid name: expected a name without colon"));
         }
         let pair = BASE64_STANDARD.encode(format!("{user}:{}", password.expose()));
         let header = settings::secret_header("password", &format!("Basic {pair}"))?;

@@ -23,15 +23,13 @@ use self::login::TopicLogin;
 use self::topic::{Topic, is_name};
 use super::push::Push;
 use crate::channel::http::{HttpReply, HttpTarget};
-use crate::channel::outcome::{Audience, Notice, SendOutcome};
+use crate::channel::outcome::{Notice, SendOutcome};
 use crate::channel::push;
-use crate::channel::settings::{
-    self, ReadSecret, Shown, redacted, require_encryption, required_secret, shown, shown_list, shown_path,
-    shown_secret, shown_some,
-};
+use crate::channel::settings::{self, ReadSecret, RedactedUrl, require_encryption, required_secret};
 use crate::channel::transport::{AnyTransport, Table, Transport};
 use crate::model::Severity;
 use crate::secret::Secret;
+use crate::setting::SettingError;
 use crate::text;
 
 /// The limit of ntfy is 1 KB, and a character has at most 4 bytes.
@@ -46,12 +44,12 @@ const CLICK_MAX_BYTES: usize = 300;
 const SEQUENCE_BYTES: usize = 16;
 
 /// `[channel.ntfy.NAME]`
-#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// The topic's URL, `https://ntfy.sh/TOPIC`. Treated as secret, because the name of a topic alone
     /// allows reading it.
-    pub url: Option<Secret>,
+    pub url: Option<RedactedUrl>,
     /// A file that contains the URL.
     pub url_file: Option<PathBuf>,
     /// An access token, `tk_…`, for a protected topic.
@@ -79,36 +77,8 @@ fn yes() -> bool {
 }
 
 impl Table for Settings {
-    fn audience(&self) -> Audience {
-        Audience::People
-    }
-
-    fn shown(&self) -> Vec<Shown> {
-        // No `..`, so that each new setting is shown or hidden on purpose.
-        let Settings { url, url_file, token, token_file, user, password, password_file, click, tags, update } =
-            self;
-        vec![
-            shown_some("url", url.as_ref().map(|url| redacted(url.expose()))),
-            shown_path("url_file", url_file.as_ref()),
-            shown_secret("token", token.as_ref()),
-            shown_path("token_file", token_file.as_ref()),
-            shown_some("user", user.as_deref()),
-            shown_secret("password", password.as_ref()),
-            shown_path("password_file", password_file.as_ref()),
-            shown_some("click", click.as_deref()),
-            shown_list("tags", tags),
-            shown("update", *update),
-        ]
-    }
-
-    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, String> {
+    fn open(&self, read_secret: ReadSecret) -> Result<AnyTransport, SettingError> {
         Ok(Ntfy::new(self, read_secret)?.into())
-    }
-}
-
-impl fmt::Debug for Settings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.shown()).finish()
     }
 }
 
@@ -134,10 +104,10 @@ impl Ntfy {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with the setting's key, without secrets. Of the URL it contains at
-    /// most scheme and host.
-    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Ntfy, String> {
-        let url = required_secret("url", settings.url.as_ref(), settings.url_file.as_deref(), read_secret)?;
+    /// The setting at fault, without secrets.
+    pub fn new(settings: &Settings, read_secret: ReadSecret) -> Result<Ntfy, SettingError> {
+        let url = settings.url.as_ref().map(RedactedUrl::to_secret);
+        let url = required_secret("url", &url, &settings.url_file, read_secret)?;
         let url = settings::http_url("url", url.expose())?;
         let topic = Topic::new(&url)?;
         let login = TopicLogin::new(settings, read_secret)?;
@@ -225,7 +195,7 @@ struct Message<'a> {
     sequence_id: &'a str,
 }
 
-fn check_click(click: &str) -> Result<(), String> {
+fn check_click(click: &str) -> Result<(), SettingError> {
     if click.is_empty() {
         return Ok(());
     }
@@ -238,20 +208,25 @@ fn check_click(click: &str) -> Result<(), String> {
         return Ok(());
     }
     // Protects users from support scams.
-    Err("click: invalid page: expected an address below https://www.apple.com/, or \"\" for none".to_owned())
+    Err(SettingError::new(
+        "click",
+        "invalid page: expected an address below https://www.apple.com/, or \"\" for none",
+    ))
 }
 
-fn check_tags(tags: &[String]) -> Result<(), String> {
+fn check_tags(tags: &[String]) -> Result<(), SettingError> {
     let is_tag = |tag: &str| {
         let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b',' | b'"' | b'\\');
         !tag.is_empty() && tag.bytes().all(is_plain)
     };
     match tags.iter().find(|tag| !is_tag(tag)) {
-        Some(tag) => {
-            Err(format!("tags: invalid tag {tag:?}: expected printable ASCII without , \" \\ and spaces"))
-        }
+        Some(tag) => Err(SettingError::new(
+            "tags",
+            format!("invalid tag {tag:?}: expected printable ASCII without , \" \\ and spaces"),
+        )),
         None if tags.iter().map(|tag| tag.len() + 1).sum::<usize>() > TAGS_MAX_BYTES => {
-            Err(format!("tags: too long; use at most {TAGS_MAX_BYTES} bytes for all tags together"))
+            Err(SettingError::new("tags", "too long")
+                .hint(format!("use at most {TAGS_MAX_BYTES} bytes for all tags together")))
         }
         None => Ok(()),
     }
@@ -302,8 +277,9 @@ mod tests {
         Ntfy::new(&settings(toml), &|path| match path.to_str() {
             Some("/url") => Ok(Secret::new("https://ntfy.example/T0PICT0PIC\n")),
             Some("/token") => Ok(Secret::new("hunter2\n")),
-            _ => Err(format!("{}: no such file", path.display())),
+            _ => Err(SettingError::new("", format!("{}: no such file", path.display()))),
         })
+        .map_err(|error| error.to_string())
     }
 
     fn notice(title: &str, body: &str, severity: Severity) -> Notice {
@@ -473,7 +449,7 @@ mod tests {
             "javascript:apple.com",
             "www.apple.com",
         ] {
-            assert!(check_click(other).is_err_and(|error| error.starts_with("click: ")), "{other}");
+            assert!(check_click(other).is_err_and(|error| error.key == "click"), "{other}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! The URL of a topic, split into the server's publishing URL and the topic's name.
 
+use crate::setting::SettingError;
 use reqwest::Url;
 
 /// The limit of ntfy for topics and sequence ids.
@@ -17,22 +18,25 @@ impl Topic {
     ///
     /// # Errors
     ///
-    /// One line for users that begins with `url`, without the topic.
-    pub fn new(url: &Url) -> Result<Topic, String> {
+    /// The setting at fault, without secrets.
+    pub fn new(url: &Url) -> Result<Topic, SettingError> {
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("url: contains a user or password; write them as user and password".to_owned());
+            return Err(SettingError::new("url", "contains a user or password")
+                .hint("write them as user and password"));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err("url: contains ? or #; write only the topic's address, https://host/TOPIC".to_owned());
+            return Err(SettingError::new("url", "contains ? or #")
+                .hint("write only the topic's address, https://host/TOPIC"));
         }
         let mut url = url.clone();
         url.path_segments_mut().expect("an HTTP URL has a path: http_url rejects others").pop_if_empty();
         let name = url.path_segments().and_then(|mut parts| parts.next_back()).unwrap_or_default().to_owned();
         if !is_name(&name) {
-            return Err(format!(
-                "url: invalid topic: expected 1 to {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _; write \
-                 https://host/TOPIC"
-            ));
+            return Err(SettingError::new(
+                "url",
+                format!("invalid topic: expected 1 to {NAME_MAX_CHARS} of the characters A-Z a-z 0-9 - _"),
+            )
+            .hint("write https://host/TOPIC"));
         }
         let root = url.join(".").expect("a URL joined with \".\" is a URL");
         Ok(Topic { root, name })

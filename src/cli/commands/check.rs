@@ -92,7 +92,7 @@ fn lenient_config(invocation: &Invocation) -> Result<(Config, Option<ConfigError
 pub fn poll(config: &Config) -> Result<Result<Document, UnreadableFeed>, CommandError> {
     let ca_file = config.ca_file.as_deref();
     let mut fetcher = Fetcher::new(daemon::feed_url(config)?, FetchLimits::default(), ca_file)
-        .map_err(|message| config.error_in("feed", &message))?;
+        .map_err(|error| config.error_in("feed", error))?;
     Ok(block_on(fetcher.first_fetch())?.map_err(|error| unreadable(&error)))
 }
 

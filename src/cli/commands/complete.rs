@@ -141,8 +141,7 @@ fn candidates(kind: Kind, invocation: &Invocation) -> Vec<String> {
 }
 
 fn channels(config: &Config) -> Vec<String> {
-    let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
-    enabled.map(|(name, _)| name).collect()
+    config.channel.enabled().map(|(name, ..)| name).collect()
 }
 
 /// Returns the services that were listed in the daemon's last poll.

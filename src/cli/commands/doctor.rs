@@ -20,6 +20,7 @@ use crate::exit_code::WRONG_USAGE;
 use crate::feed::fetch::Fetcher;
 use crate::phones::ios_releases::{self, Source};
 use crate::phones::local_backups::{self, BackupLocation};
+use crate::setting::SettingError;
 use crate::tls;
 
 use crate::cli::args::DoctorArgs;
@@ -70,7 +71,7 @@ pub fn run(doctor: &DoctorArgs, invocation: &Invocation) -> Result<Output, Comma
 
 fn inputs(doctor: &DoctorArgs, config: &Config, invocation: &Invocation) -> Result<Inputs, CommandError> {
     let feed_url = daemon::feed_url(config)?;
-    let in_feed = |message: String| config.error_in("feed", &message);
+    let in_feed = |error: SettingError| config.error_in("feed", error);
     let fetcher = Fetcher::new(feed_url, doctor::FEED_LIMITS, config.ca_file.as_deref()).map_err(in_feed)?;
     let extra_roots = config.ca_file.as_deref().map(tls::authorities).transpose().map_err(in_feed)?;
     let connect_to = doctor.connect_to.iter().map(|text| ConnectTo::parse(text)).collect::<Result<_, _>>();

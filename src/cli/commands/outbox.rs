@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::channel::Table;
+use crate::channel::{Audience, Table};
 use crate::config::Config;
 use crate::delivery::message::time_format::when;
 use crate::delivery::message::{RenderContext, line};
@@ -129,13 +129,12 @@ struct Hold {
 impl Holds {
     fn new(config: &Config, snooze: Option<Snooze>, terminal: &Terminal) -> Holds {
         let snoozed_until = snooze.map(|snooze| snooze.until).filter(|until| *until > terminal.now);
-        let enabled = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
-        let hold = |(name, table): (String, &dyn Table)| {
-            let is_people = table.audience().is_people();
+        let hold = |(name, audience, _): (String, Audience, &dyn Table)| {
+            let is_people = audience.is_people();
             let quiet = config.policy(&name).quiet_until(terminal.now);
             (name, Hold { is_people, until: quiet.max(snoozed_until.filter(|_| is_people)) })
         };
-        Holds { channels: enabled.map(hold).collect(), snoozed_until }
+        Holds { channels: config.channel.enabled().map(hold).collect(), snoozed_until }
     }
 
     fn text(&self, terminal: &Terminal) -> String {

@@ -56,8 +56,7 @@ fn settings(config: &Config, candidates: Vec<PathBuf>) -> String {
             format!("none ({}), so the defaults apply", printable(&paths.join(" or ")))
         }
     };
-    let channels = config.channel.all().into_iter().filter(|(_, table)| table.is_enabled());
-    let channels: Vec<String> = channels.map(|(name, _)| printable(&name)).collect();
+    let channels: Vec<String> = config.channel.enabled().map(|(name, ..)| printable(&name)).collect();
     let channels = match channels.as_slice() {
         [] => "no channel; `statusd history` shows the changes".to_owned(),
         channels => channels.join(", "),

@@ -27,6 +27,7 @@ pub use self::url::{FeedUrl, valid_locale};
 use crate::feed::parse::{self, Unreadable};
 use crate::http::BodyError;
 use crate::model::Document;
+use crate::setting::SettingError;
 use crate::{gzip, http, proxy, tls};
 
 const CONNECT_S: u64 = 10;
@@ -90,7 +91,7 @@ impl Fetcher {
     /// (`proxy`); loopback addresses are connected directly.
     ///
     /// The error is one line with the next step.
-    pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, String> {
+    pub fn new(url: FeedUrl, limits: FetchLimits, ca_file: Option<&Path>) -> Result<Fetcher, SettingError> {
         let client = http::tolerant(http::single_request_builder())
             .default_headers(headers())
             .connect_timeout(limits.connect)
@@ -104,9 +105,8 @@ impl Fetcher {
         };
         let client = if url.is_loopback() { client.no_proxy() } else { proxy::apply(client) };
         let client = client.build().map_err(|_| {
-            "cannot set up TLS: no usable certificate authorities; install the package ca-certificates, or \
-             check feed.ca_file"
-                .to_owned()
+            SettingError::new("", "cannot set up TLS: no usable certificate authorities")
+                .hint("install the package ca-certificates, or check feed.ca_file")
         })?;
         Ok(Fetcher { client, url, limits, validators: Validators::default(), server_time: None })
     }
@@ -229,9 +229,10 @@ fn same_origin_only(attempt: Attempt<'_>) -> Action {
 }
 
 /// Reads the certificates in a PEM file.
-fn certificates(file: &Path) -> Result<Vec<Certificate>, String> {
+fn certificates(file: &Path) -> Result<Vec<Certificate>, SettingError> {
     let read = tls::authorities(file)?.into_iter().map(|der| Certificate::from_der(&der));
-    read.collect::<Result<_, _>>().map_err(|_| format!("ca_file: {} contains no certificate", file.display()))
+    read.collect::<Result<_, _>>()
+        .map_err(|_| SettingError::new("ca_file", format!("{} contains no certificate", file.display())))
 }
 
 /// Returns `Retry-After` in seconds. A date is compared with the response's own `Date`, because the

@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use statusd::channel::desktop::Desktop;
 use statusd::channel::ntfy;
+use statusd::channel::settings::RedactedUrl;
 use statusd::channel::webhook::Webhook;
 use statusd::channel::{Audience, Channel, Table as _, webhook};
 use statusd::clock::Elapsed;
@@ -26,6 +27,7 @@ use statusd::phones::backup_check::BackupCheck;
 use statusd::phones::late_backup::LatePolicy;
 use statusd::phones::{AccessError, Link, Phone, PrivateInfo, PublicInfo, Udid};
 use statusd::schedule::Schedule;
+use statusd::setting::SettingError;
 use statusd::store::{ChangeFilter, OpenError, Opened, Store, StoredDelivery};
 use statusd::tracking::poll_plan::Plan;
 use statusd::tracking::watchlist::Watchlist;
@@ -215,19 +217,19 @@ impl Endpoint {
 /// A channel for people over HTTP.
 fn pushed(name: &str, url: String) -> Channel {
     let settings: ntfy::Settings = toml::from_str(&format!("url = {url:?}")).expect("settings");
-    let way = settings.open(&|_| Err("no files".to_owned())).expect("a channel");
-    Channel::new(name, settings.audience(), way)
+    let way = settings.open(&|_| Err(SettingError::new("", "no files"))).expect("a channel");
+    Channel::new(name, Audience::People, way)
 }
 
 fn program(name: &str, url: String) -> Channel {
     let settings = webhook::Settings {
-        url,
+        url: RedactedUrl::new(url),
         bearer_token: None,
         bearer_token_file: None,
         hmac_secret: None,
         hmac_secret_file: None,
     };
-    let no_files = &|_: &Path| Err("no files".to_owned());
+    let no_files = &|_: &Path| Err(SettingError::new("", "no files"));
     let webhook = Webhook::new(&settings, no_files).expect("a webhook");
     Channel::new(format!("webhook.{name}"), Audience::Programs, webhook)
 }

@@ -204,7 +204,7 @@ fn program(scope: &Scope) -> Result<PathBuf, CommandError> {
 }
 
 fn has_desktop(config: &Config) -> bool {
-    config.channel.all().into_iter().any(|(name, table)| name == DESKTOP && table.is_enabled())
+    config.channel.enabled().any(|(name, ..)| name == DESKTOP)
 }
 
 /// Returns a note if a user service reads the system configuration without desktop notifications.
