@@ -1,10 +1,11 @@
 //! The schema and its migrations.
 //!
-//! The schema version is the number of migrations. Each step runs in its own transaction.
+//! The schema version is the number of migrations.
 
 use rusqlite::{Connection, params};
 
 use super::observer::{Observer, OpenStep};
+use super::root_pages;
 
 /// "stsd" in the file's header; identifies our files.
 pub const APPLICATION_ID: i32 = 0x7374_7364;
@@ -47,22 +48,33 @@ pub fn migrate(connection: &mut Connection, observer: &Observer) -> rusqlite::Re
     migrated
 }
 
-/// Runs each step in its own transaction together with its number, so that a killed migration resumes
-/// at the right step.
+/// Runs each step in its own transaction, so that a killed migration resumes at the right step. A new
+/// database is one transaction, because each takes several syncs.
 fn migrate_from(version: i32, connection: &Connection, begins: &dyn Fn()) -> rusqlite::Result<()> {
-    for (number, sql) in (1..).zip(MIGRATIONS).filter(|(number, _)| *number > version) {
+    if version == 0 {
+        return step(connection, 0, known_version());
+    }
+    for from in version..known_version() {
         begins();
-        let transaction = connection.unchecked_transaction()?;
+        step(connection, from, from + 1)?;
+    }
+    Ok(())
+}
+
+/// Migrates from one schema to another in one transaction.
+fn step(connection: &Connection, from: i32, to: i32) -> rusqlite::Result<()> {
+    let transaction = connection.unchecked_transaction()?;
+    for (number, sql) in (1..=to).zip(MIGRATIONS).filter(|(number, _)| *number > from) {
         transaction.execute_batch(sql)?;
         if number == 1 {
             transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
             let seed = fastrand::u64(..).to_string();
             transaction.execute("INSERT INTO meta (name, value) VALUES ('seed', ?1)", [seed])?;
         }
-        transaction.pragma_update(None, "user_version", number)?;
-        transaction.commit()?;
     }
-    Ok(())
+    transaction.pragma_update(None, "user_version", to)?;
+    root_pages::note(&transaction)?;
+    transaction.commit()
 }
 
 #[cfg(test)]
