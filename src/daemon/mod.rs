@@ -19,12 +19,13 @@ mod start_step;
 mod wait;
 mod watchdog;
 
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{LocalSet, spawn_local};
+use tokio::task::{LocalSet, spawn_blocking, spawn_local};
 use tokio::time::sleep;
 
 use crate::cause::Cause as _;
@@ -99,8 +100,8 @@ async fn serve(
     let mut signals = Signals::listen()?;
     let setup = Setup::new(config, environment)?;
     let directory = setup.config.state_directory.clone();
-    let Opened { store, lost } =
-        Store::open_observed(&directory, clock::now(), Observer::new(service_manager::opening))?;
+    let Some(opened) = open_store(directory.clone(), &mut signals).await else { return Ok(()) };
+    let Opened { store, lost } = opened?;
     let store = Rc::new(store);
     let state = PollerState::new(store.beliefs(&setup.config.feed).await?);
     if let Some(kept) = lost {
@@ -123,7 +124,9 @@ async fn serve(
     let mut current = setup.config.clone();
     let mut generation = Generation::start(setup, state, Some(on_step), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
-        spawn_local(watchdog.run(shared.loops.clone(), Rc::clone(&store), service_manager::ping));
+        let store = Rc::clone(&store);
+        let check = async move || store.check_readable().await;
+        spawn_local(watchdog.run(shared.loops.clone(), check, service_manager::ping));
     }
     while let Some(next) =
         until_next(&generation, &mut signals, &shared.status, || reload(&current, load, environment)).await
@@ -146,6 +149,17 @@ async fn serve(
     status_socket::close(&directory);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Opens the database on another thread, because a migration may take minutes. `None` if a signal stopped
+/// the daemon meanwhile; the next start resumes the migration.
+async fn open_store(directory: PathBuf, signals: &mut Signals) -> Option<Result<Opened, OpenError>> {
+    let open =
+        move || Store::open_observed(&directory, clock::now(), Observer::new(service_manager::opening));
+    tokio::select! {
+        opened = spawn_blocking(open) => Some(opened.expect("no panic while opening the database")),
+        () = signals.stop() => None,
+    }
 }
 
 /// Runs a generation until the next configuration is loaded; `None`: until the stop.
@@ -246,6 +260,13 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
         })
+    }
+
+    async fn stop(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 
     async fn next(&mut self) -> Signalled {

@@ -15,8 +15,9 @@ use crate::clock;
 /// The maximum delay after the end of a wait, for a loaded machine and small clock changes.
 const WAKE_LEEWAY: Duration = Duration::from_secs(60);
 
-/// Time for the database and a slow machine, added to the timeout of a task's own work.
-pub const LEEWAY: Duration = Duration::from_secs(60);
+/// Time for the database and a slow machine, added to the timeout of a task's own work. Long, because a task
+/// waits for the writes of all others, and each takes seconds on a slow disk.
+pub const LEEWAY: Duration = Duration::from_secs(300);
 
 /// The state of a task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

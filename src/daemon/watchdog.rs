@@ -1,9 +1,10 @@
 //! Pings the service manager while all tasks make progress and the database works.
 //!
 //! `progress` checks both. The database is only read, so that an idle hour writes nothing. The watchdog
-//! runs on the thread of the tasks, so a blocked thread stops the pings.
+//! runs on the thread of the tasks, so a blocked thread stops the pings. It does not wait for the database,
+//! so a slow disk delays no ping.
 
-use std::rc::Rc;
+use std::cell::RefCell;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -12,7 +13,6 @@ use super::progress::{Loops, PingPermit, Progress, StalledTask, check};
 use crate::cause::Cause;
 use crate::clock;
 use crate::config::Environment;
-use crate::store::Store;
 
 /// Pings per watchdog timeout. Two may be late.
 const PINGS: u32 = 3;
@@ -39,30 +39,45 @@ impl Watchdog {
     }
 
     /// Checks and pings until dropped, also during reloads and while a stop waits for notices in flight.
-    pub async fn run(self, loops: Loops, store: Rc<Store>, ping: impl Fn(PingPermit)) {
-        let (database_progress, database) =
-            Progress::new("the database", STORE_TIMEOUT, clock::monotonic_now());
-        let mut before = Health::Good;
-        loop {
-            // An error counts as no answer, because a restart repairs a damaged file.
-            let answered = store.check_readable().await;
-            if answered.is_ok() {
-                database_progress.working(STORE_TIMEOUT, clock::monotonic_now());
-            }
-            let mut all = loops.statuses();
-            all.push(database.status());
-            let health = match check(&all, clock::monotonic_now()) {
-                Ok(permit) => {
-                    ping(permit);
-                    Health::Good
+    /// `read` reads from the database.
+    pub async fn run<E: Cause>(
+        self,
+        loops: Loops,
+        read: impl AsyncFn() -> Result<(), E>,
+        ping: impl Fn(PingPermit),
+    ) {
+        let (progress, database) = Progress::new("the database", STORE_TIMEOUT, clock::monotonic_now());
+        let failure = RefCell::new(None);
+        let reads = async {
+            loop {
+                // An error counts as no answer, because a restart repairs a damaged file.
+                let answer = read().await;
+                if answer.is_ok() {
+                    progress.working(STORE_TIMEOUT, clock::monotonic_now());
                 }
-                Err(stalled) => before.after(&stalled),
-            };
-            health.report(&before, answered.err().as_ref());
-            let pause = if health == Health::Suspect { self.every.min(RECHECK) } else { self.every };
-            before = health;
-            sleep(pause).await;
-        }
+                failure.replace(answer.err());
+                sleep(self.every).await;
+            }
+        };
+        let pings = async {
+            let mut before = Health::Good;
+            loop {
+                let mut all = loops.statuses();
+                all.push(database.status());
+                let health = match check(&all, clock::monotonic_now()) {
+                    Ok(permit) => {
+                        ping(permit);
+                        Health::Good
+                    }
+                    Err(stalled) => before.after(&stalled),
+                };
+                health.report(&before, failure.borrow().as_ref());
+                let pause = if health == Health::Suspect { self.every.min(RECHECK) } else { self.every };
+                before = health;
+                sleep(pause).await;
+            }
+        };
+        tokio::join!(reads, pings);
     }
 }
 
@@ -128,28 +143,32 @@ mod tests {
 
     /// Counts the pings in the first `hours` of a daemon with one task.
     async fn pings(hours: u64, work: impl AsyncFn(Progress)) -> usize {
-        pings_over(Store::open_in_memory().expect("a database"), hours, work).await
+        pings_over(async || Ok(()), hours, work).await
     }
 
-    async fn pings_over(store: Store, hours: u64, work: impl AsyncFn(Progress)) -> usize {
+    async fn pings_over(
+        read: impl AsyncFn() -> Result<(), rusqlite::Error>,
+        hours: u64,
+        work: impl AsyncFn(Progress),
+    ) -> usize {
         let watchdog = Watchdog { every: Duration::from_secs(60) };
-        let store = Rc::new(store);
         let loops = Loops::new();
         let progress = loops.register("a loop", Duration::from_secs(30));
         let pings = Cell::new(0);
-        let run = watchdog.run(loops, store, |PingPermit { .. }| pings.set(pings.get() + 1));
+        let run = watchdog.run(loops, read, |PingPermit { .. }| pings.set(pings.get() + 1));
         let both = async { tokio::join!(run, work(progress)) };
         let _over = timeout(Duration::from_secs(hours * 3_600 - 1), both).await;
         pings.get()
     }
 
+    async fn idle(progress: Progress) {
+        progress.waiting(None, Instant::now());
+        std::future::pending().await
+    }
+
     #[tokio::test(start_paused = true)]
     async fn an_idle_hour_is_sixty_pings() {
-        let idle = pings(1, async |progress: Progress| {
-            progress.waiting(None, Instant::now());
-            std::future::pending().await
-        });
-        assert_eq!(idle.await, 60);
+        assert_eq!(pings(1, idle).await, 60);
     }
 
     #[tokio::test(start_paused = true)]
@@ -199,15 +218,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_database_that_fails_is_detected_after_five_minutes() {
-        let directory = tempfile::TempDir::new().expect("a directory");
-        let opened = Store::open(directory.path(), clock::now()).expect("a database");
-        let other = rusqlite::Connection::open(directory.path().join(crate::store::DATABASE));
-        other.expect("the same database").execute("DROP TABLE meta", []).expect("gone");
-        let broken = pings_over(opened.store, 1, async |progress: Progress| {
-            progress.waiting(None, Instant::now());
-            std::future::pending().await
-        });
-        assert_eq!(broken.await, 6);
+    async fn a_database_that_fails_or_hangs_is_detected_after_five_minutes() {
+        let fails = async || Err(rusqlite::Error::InvalidQuery);
+        assert_eq!(pings_over(fails, 1, idle).await, 6);
+        let hangs = async || std::future::pending().await;
+        assert_eq!(pings_over(hangs, 1, idle).await, 6);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_database_delays_no_ping() {
+        let slow = async || {
+            sleep(Duration::from_secs(200)).await;
+            Ok(())
+        };
+        assert_eq!(pings_over(slow, 1, idle).await, 60);
     }
 }

@@ -24,6 +24,7 @@ mod retry;
 mod state_sync;
 pub mod template;
 
+use render::Renderer;
 pub use render::notice;
 use state_sync::SyncState;
 
@@ -187,9 +188,10 @@ pub async fn begin(
         Some(_) => {}
     }
     let ongoing = render::ongoing(store, receiver, now).await?;
-    let compose = |waiting: &Waiting| render::rendered(receiver, waiting, ongoing.as_deref(), snooze, now);
-    let next = |number| retry::next_attempt_at(number, jitter, now);
-    Ok(match store.begin(&name, batching, &compose, &next, now).await? {
+    let renderer = Renderer::of(receiver, ongoing, snooze, now);
+    let compose = move |waiting: &Waiting| renderer.render(waiting);
+    let next = move |number| retry::next_attempt_at(number, jitter, now);
+    Ok(match store.begin(&name, batching, compose, next, now).await? {
         Some(attempt) => Begun::Message(attempt),
         None => Begun::Nothing { until: None },
     })

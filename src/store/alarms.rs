@@ -4,7 +4,7 @@
 //! starts with `closed@` once statusd has closed it. Of several notices with one receipt only the newest
 //! counts, because each replaced the one before.
 
-use rusqlite::{Result, params};
+use rusqlite::{Result, Row, params};
 
 use super::notices::RenderedNotice;
 use super::{Store, rows};
@@ -64,29 +64,32 @@ impl Store {
              FROM notice WHERE channel = ?1 AND severity = 'alert' AND receipt IS NOT NULL
                 AND receipt NOT GLOB 'closed@*' ORDER BY id"
         );
-        self.list(&sql, params![channel, feed.to_string()], |row| {
-            Ok(ShownAlarm {
-                notice_id: row.get("id")?,
-                notice: RenderedNotice {
-                    key: row.get("key")?,
-                    title: row.get("title")?,
-                    body: row.get("body")?,
-                    severity: rows::severity(row)?,
-                    payload: row.get("payload")?,
-                },
-                receipt: row.get("receipt")?,
-                is_replaced: row.get("is_replaced")?,
-                is_ongoing: row.get("is_ongoing")?,
-                is_acknowledged: row.get("is_acknowledged")?,
-                has_news: row.get("has_news")?,
-            })
-        })
+        let (channel, feed) = (channel.to_owned(), feed.to_string());
+        self.run(move |database| database.list(&sql, params![channel, feed], shown)).await
     }
 
     /// Replaces or clears the receipt of a notice.
     pub async fn set_receipt(&self, notice_id: i64, receipt: Option<&str>) -> Result<()> {
-        self.connection
-            .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])
-            .map(drop)
+        let receipt = receipt.map(str::to_owned);
+        let sql = "UPDATE notice SET receipt = ?1 WHERE id = ?2";
+        self.run(move |database| database.execute(sql, params![receipt, notice_id]).map(drop)).await
     }
+}
+
+fn shown(row: &Row) -> Result<ShownAlarm> {
+    Ok(ShownAlarm {
+        notice_id: row.get("id")?,
+        notice: RenderedNotice {
+            key: row.get("key")?,
+            title: row.get("title")?,
+            body: row.get("body")?,
+            severity: rows::severity(row)?,
+            payload: row.get("payload")?,
+        },
+        receipt: row.get("receipt")?,
+        is_replaced: row.get("is_replaced")?,
+        is_ongoing: row.get("is_ongoing")?,
+        is_acknowledged: row.get("is_acknowledged")?,
+        has_news: row.get("has_news")?,
+    })
 }

@@ -30,28 +30,37 @@ pub fn load(connection: &Connection, feed: &FeedId) -> Result<Beliefs> {
     Ok(Beliefs { feed: feed.clone(), state, services, outages })
 }
 
-/// Adds the newest occurrence of each event of a document, and drops past outages that are not listed.
-pub fn recall(connection: &Connection, beliefs: &mut Beliefs, document: &Document) -> Result<()> {
-    let feed = beliefs.feed.to_string();
+/// Service and message id of an event.
+type EventId = (ServiceKey, String);
+
+/// Drops past outages that a document does not list. Returns the events that it lists and that are not in
+/// `beliefs`.
+pub fn forget_unlisted(beliefs: &mut Beliefs, document: &Document) -> Vec<EventId> {
     let events = |(key, listing): (&ServiceKey, &Listing)| {
         listing.events.iter().map(|event| (key.clone(), event.message_id.clone())).collect::<Vec<_>>()
     };
-    let listed: BTreeSet<(ServiceKey, String)> = document.services.iter().flat_map(events).collect();
-    beliefs.outages.retain(|identity, outage| !outage.is_over() || listed.contains(identity));
+    let listed: BTreeSet<EventId> = document.services.iter().flat_map(events).collect();
+    beliefs.outages.retain(|event, outage| !outage.is_over() || listed.contains(event));
+    listed.into_iter().filter(|event| !beliefs.outages.contains_key(event)).collect()
+}
+
+/// Returns the newest occurrence of each event, if there is one.
+pub fn newest(
+    connection: &Connection,
+    feed: &FeedId,
+    events: Vec<EventId>,
+) -> Result<Vec<(EventId, Outage)>> {
+    let feed = feed.to_string();
     let mut statement = connection.prepare_cached(
         "SELECT * FROM outage WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3
          ORDER BY occurrence DESC LIMIT 1",
     )?;
-    for identity in listed {
-        if beliefs.outages.contains_key(&identity) {
-            continue;
-        }
-        let found = statement.query_row(params![feed, identity.0.as_str(), identity.1], outage);
-        if let Some(found) = found.optional()? {
-            beliefs.outages.insert(identity, found);
-        }
+    let mut found = Vec::new();
+    for event in events {
+        let newest = statement.query_row(params![feed, event.0.as_str(), event.1], outage).optional()?;
+        found.extend(newest.map(|outage| (event, outage)));
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Returns the state of the feed as a whole; the initial state for an unknown feed.
@@ -67,9 +76,9 @@ pub fn services(connection: &Connection, feed: &FeedId) -> Result<BTreeMap<Servi
     statement.query_map([feed.to_string()], service)?.collect()
 }
 
-pub fn save(transaction: &Transaction, before: &Beliefs, update: &Update) -> Result<()> {
-    let feed = before.feed.to_string();
-    if update.state != before.state {
+pub fn save(transaction: &Transaction, feed: &FeedId, update: &Update, is_same_state: bool) -> Result<()> {
+    let feed = feed.to_string();
+    if !is_same_state {
         save_state(transaction, &feed, &update.state)?;
     }
     for outage in &update.outages {

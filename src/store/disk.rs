@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Short, because the daemon blocks meanwhile and has 5 s in all to stop.
+/// Short, because all jobs wait meanwhile and the daemon has 5 s in all to stop.
 pub const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The size of one read.

@@ -18,6 +18,7 @@ use super::database_file::DatabaseFile;
 use super::disk::{BUSY_TIMEOUT, private, side_file};
 use super::migration::{APPLICATION_ID, identity, known_version, migrate};
 use super::observer::Observer;
+use super::open_database::{self, OpenDatabase};
 use super::open_error::OpenError;
 use super::replacement::{COMPLETE, LOST, PART, SCRATCH, put_in_place, replace, treat_as_new};
 use super::{Store, kv, root_pages};
@@ -74,7 +75,8 @@ pub fn open(directory: &Path, now: Timestamp, observer: &Observer) -> Result<Ope
         .and_then(|()| lost(&connection, mark.noted()))
         .map_err(|error| cannot_write(&path, &error))?;
     let file = DatabaseFile::of(&path).map_err(|error| cannot_write(&path, &error))?;
-    Ok(Opened { store: Store::new(connection, mark, Some(file), Some(lock)), lost })
+    let database = OpenDatabase::new(connection, mark, Some(file), Some(lock));
+    Ok(Opened { store: Store::new(database, false), lost })
 }
 
 /// Returns the loss to announce; see [`Opened::lost`].
@@ -83,7 +85,7 @@ fn lost(connection: &Connection, noted: Option<Noted>) -> rusqlite::Result<Optio
         return Ok(Some(kept));
     }
     let Some(noted) = noted else { return Ok(None) };
-    let found = super::noted(connection)?;
+    let found = open_database::noted(connection)?;
     let is_older = noted.seed == found.seed && noted.transactions > found.transactions;
     let is_new = noted.seed != found.seed && found.transactions == 0;
     if !is_older && !is_new {
@@ -158,7 +160,7 @@ fn irregular(database: &Path) -> Option<(PathBuf, io::Error)> {
 pub fn open_in_memory() -> rusqlite::Result<Store> {
     let mut connection = Connection::open_in_memory()?;
     migrate(&mut connection, &Observer::none())?;
-    Ok(Store::new(connection, CommitMark::none(), None, None))
+    Ok(Store::new(OpenDatabase::new(connection, CommitMark::none(), None, None), false))
 }
 
 pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
@@ -187,14 +189,15 @@ pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, 
             "the schema is older than this version; start `statusd run` once to migrate it".to_owned();
         return Err(OpenError::CannotRead { path, reason });
     }
-    let mark = if writable {
+    let database = if writable {
         connection.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT_PAGES).map_err(cannot_use)?;
         // The row is written even without a mark.
-        CommitMark::beside(&path).unwrap_or_else(|_| CommitMark::none())
+        let mark = CommitMark::beside(&path).unwrap_or_else(|_| CommitMark::none());
+        OpenDatabase::new(connection, mark, None, None)
     } else {
-        CommitMark::none()
+        OpenDatabase::read_only(connection).map_err(cannot_use)?
     };
-    Ok(Some(Store::new(connection, mark, None, None)))
+    Ok(Some(Store::new(database, !writable)))
 }
 
 /// Takes the lock of a directory: one daemon each.

@@ -1,8 +1,11 @@
 //! The database: beliefs, changes, deliveries and coverage in one SQLite file. Contains all SQL.
 //!
 //! The changes of a poll, the new beliefs and the deliveries commit in one transaction, synced to disk.
-//! The methods are `async` although SQLite blocks, because a server database is to come behind the same
-//! interface. None of them awaits, so two tasks never interleave within one.
+//!
+//! SQLite runs on a thread of its own, so that a slow disk blocks no task. Each method is one job, and a
+//! job is at most one transaction. A caller that is dropped meanwhile does not cancel its job: the job has
+//! run wholly or not at all before the next one begins (`tests/it/cancellation.rs`). Other tasks and other
+//! processes run between two calls.
 
 mod absent_channels;
 mod alarms;
@@ -20,6 +23,7 @@ mod kv;
 mod migration;
 mod notices;
 mod observer;
+mod open_database;
 mod open_error;
 mod outages;
 mod outbox;
@@ -33,18 +37,18 @@ mod rescue;
 mod retention;
 mod root_pages;
 mod rows;
+mod worker;
 
-use std::fs::File;
-use std::ops::Deref;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 use crate::model::{Beliefs, Change, ChangeKind, Document, FeedId};
 use crate::tracking::Update;
-use commit_mark::{CommitMark, Noted};
-use database_file::{Connections, DatabaseFile};
+use open_database::OpenDatabase;
+use worker::Worker;
 
 pub use alarms::ShownAlarm;
 pub use batch::{Batching, Waiting};
@@ -59,46 +63,10 @@ pub use queries::{ChangeFilter, Span, StoredChange, StoredDelivery, Totals};
 pub use reminders::Snooze;
 pub use retention::{PruneFrom, Pruned};
 
-/// A statusd database. Dropping it closes it.
+/// A statusd database. Dropping it finishes the queued jobs and closes the database.
 pub struct Store {
-    connection: Connections,
-    mark: CommitMark,
-    /// The daemon's file. `None` for readers, which exit too soon to miss a deleted file.
-    file: Option<DatabaseFile>,
-    /// Held while the daemon runs. `None` for readers.
-    _lock: Option<File>,
-}
-
-/// Name in `meta`: the number of transactions so far.
-const TRANSACTIONS: &str = "transactions";
-
-/// A write transaction.
-struct Writing<'a> {
-    transaction: Transaction<'a>,
-    mark: &'a CommitMark,
-    noted: Noted,
-}
-
-impl Writing<'_> {
-    fn commit(self) -> rusqlite::Result<()> {
-        self.transaction.commit()?;
-        self.mark.note(self.noted);
-        Ok(())
-    }
-}
-
-impl<'a> Deref for Writing<'a> {
-    type Target = Transaction<'a>;
-
-    fn deref(&self) -> &Transaction<'a> {
-        &self.transaction
-    }
-}
-
-/// Returns the mark for the current state of the database.
-fn noted(connection: &Connection) -> rusqlite::Result<Noted> {
-    let number = |name| kv::get(connection, name).map(Option::unwrap_or_default);
-    Ok(Noted { seed: number("seed")?, transactions: number(TRANSACTIONS)? })
+    worker: Worker<OpenDatabase>,
+    is_read_only: bool,
 }
 
 /// The maximum age of [`Store::last_readable`] for a statement about the present. More than an hour,
@@ -117,18 +85,32 @@ pub enum Coverage {
 /// Returns the names of the channels for a change.
 pub type Routing<'a> = &'a dyn Fn(&Change) -> Vec<String>;
 
+/// Sets the flag when it is dropped.
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Store {
-    fn new(
-        connection: Connection,
-        mark: CommitMark,
-        file: Option<DatabaseFile>,
-        lock: Option<File>,
-    ) -> Store {
-        Store { connection: Connections::new(connection), mark, file, _lock: lock }
+    fn new(database: OpenDatabase, is_read_only: bool) -> Store {
+        Store { worker: Worker::start("store", database), is_read_only }
+    }
+
+    /// Runs a job after all earlier ones. On a read-only database, dropping the future interrupts the job.
+    async fn run<T: Send + 'static>(&self, job: impl FnOnce(&OpenDatabase) -> T + Send + 'static) -> T {
+        if !self.is_read_only {
+            return self.worker.run(job).await;
+        }
+        let cancelled = CancelOnDrop(Arc::default());
+        let flag = Arc::clone(&cancelled.0);
+        self.worker.run(move |database| database.interruptible(flag, job)).await
     }
 
     /// Opens the daemon's database in `directory`. Creates, migrates or replaces the database as needed,
-    /// and takes the lock: one daemon per directory.
+    /// and takes the lock: one daemon per directory. Blocks the thread.
     pub fn open(directory: &Path, now: Timestamp) -> Result<Opened, OpenError> {
         files::open(directory, now, &Observer::none())
     }
@@ -145,6 +127,9 @@ impl Store {
     }
 
     /// Opens an existing database, also beside a running daemon. `None` if there is none yet.
+    ///
+    /// If it is not `writable`, dropping the future of a query interrupts the query, so that a caller can
+    /// limit its time with [`tokio::time::timeout`].
     pub fn open_existing(directory: &Path, writable: bool) -> Result<Option<Store>, OpenError> {
         files::open_existing(directory, writable)
     }
@@ -152,13 +137,18 @@ impl Store {
     /// Returns the beliefs about `feed`, which are empty for an unknown feed. Includes planned and ongoing
     /// outages; [`Store::recall`] adds older ones.
     pub async fn beliefs(&self, feed: &FeedId) -> rusqlite::Result<Beliefs> {
-        beliefs::load(&self.connection, feed)
+        let feed = feed.clone();
+        self.run(move |database| beliefs::load(database, &feed)).await
     }
 
     /// Loads the newest occurrence of each event of `document` into `beliefs`, and drops all other
     /// outages that are over, so that years of history do not stay in memory.
     pub async fn recall(&self, beliefs: &mut Beliefs, document: &Document) -> rusqlite::Result<()> {
-        beliefs::recall(&self.connection, beliefs, document)
+        let unknown = beliefs::forget_unlisted(beliefs, document);
+        let feed = beliefs.feed.clone();
+        let found = self.run(move |database| beliefs::newest(database, &feed, unknown)).await?;
+        beliefs.outages.extend(found);
+        Ok(())
     }
 
     /// Commits one update: beliefs, history, deliveries and coverage. `polls` is the number of polls since
@@ -172,14 +162,20 @@ impl Store {
         polls: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        let transaction = self.transaction()?;
-        beliefs::save(&transaction, before, update)?;
-        for change in &update.changes {
-            outbox::enqueue(&transaction, change, routing, now)?;
-        }
-        coverage::mark(&transaction, &before.feed, &update.state.health, coverage, now)?;
-        poll_stats::add_polls(&transaction, polls)?;
-        transaction.commit()
+        let (feed, is_same_state) = (before.feed.clone(), update.state == before.state);
+        let channels: Vec<Vec<String>> = update.changes.iter().map(routing).collect();
+        let update = update.clone();
+        let commit = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            beliefs::save(&transaction, &feed, &update, is_same_state)?;
+            for (change, channels) in update.changes.iter().zip(&channels) {
+                outbox::enqueue(&transaction, change, channels, now)?;
+            }
+            coverage::mark(&transaction, &feed, &update.state.health, coverage, now)?;
+            poll_stats::add_polls(&transaction, polls)?;
+            transaction.commit()
+        };
+        self.run(commit).await
     }
 
     /// Records a change that is not the result of a poll, with its deliveries.
@@ -189,12 +185,16 @@ impl Store {
         routing: Routing<'_>,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        let transaction = self.transaction()?;
-        outbox::enqueue(&transaction, change, routing, now)?;
-        if change.kind == ChangeKind::HistoryLost {
-            files::mark_loss_announced(&transaction)?;
-        }
-        transaction.commit()
+        let (change, channels) = (change.clone(), routing(change));
+        let record = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            outbox::enqueue(&transaction, &change, &channels, now)?;
+            if change.kind == ChangeKind::HistoryLost {
+                files::mark_loss_announced(&transaction)?;
+            }
+            transaction.commit()
+        };
+        self.run(record).await
     }
 
     /// Extends the newest span of coverage to `now`. Called once an hour and at the stop, so that a quiet
@@ -206,39 +206,70 @@ impl Store {
         polls: u64,
         now: Timestamp,
     ) -> rusqlite::Result<()> {
-        let transaction = self.transaction()?;
-        coverage::mark(&transaction, &beliefs.feed, &beliefs.state.health, coverage, now)?;
-        poll_stats::add_polls(&transaction, polls)?;
-        transaction.commit()
+        let (feed, health) = (beliefs.feed.clone(), beliefs.state.health.clone());
+        let write = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            coverage::mark(&transaction, &feed, &health, coverage, now)?;
+            poll_stats::add_polls(&transaction, polls)?;
+            transaction.commit()
+        };
+        self.run(write).await
     }
 
     /// Returns a random number that is fixed for the life of the database, for jitter.
     pub async fn seed(&self) -> rusqlite::Result<u64> {
-        Ok(kv::get(&self.connection, "seed")?.unwrap_or_default())
+        self.run(|database| Ok(kv::get(database, "seed")?.unwrap_or_default())).await
     }
 
     /// Rewrites the file if it was deleted or replaced since it was opened.
     pub async fn keep_file(&self) -> rusqlite::Result<()> {
-        match &self.file {
-            Some(file) => file.keep(&self.connection),
-            None => Ok(()),
-        }
+        self.run(OpenDatabase::keep_file).await
     }
 
     /// Reads one value, to verify that the database works. Writes nothing.
     pub async fn check_readable(&self) -> rusqlite::Result<()> {
-        kv::get::<u64>(&self.connection, "seed").map(drop)
+        self.run(|database| kv::get::<u64>(database, "seed").map(drop)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Waker};
+
+    use super::*;
+
+    const ENDLESS: &str =
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+
+    fn existing(directory: &Path, writable: bool) -> Store {
+        Store::open_existing(directory, writable).expect("readable").expect("a database")
     }
 
-    fn transaction(&self) -> rusqlite::Result<Writing<'_>> {
-        if let Some(file) = &self.file {
-            file.keep(&self.connection)?;
+    #[tokio::test]
+    async fn a_dropped_query_of_a_reader_ends_and_the_next_one_runs() {
+        let directory = tempfile::tempdir().expect("a directory");
+        drop(Store::open(directory.path(), Timestamp::UNIX_EPOCH).expect("a database"));
+        let reader = existing(directory.path(), false);
+        let query = |sql: &'static str| {
+            reader.run(move |database| database.query_row(sql, [], |row| row.get::<_, i64>(0)))
+        };
+        for _ in 0..3 {
+            assert!(pin!(query(ENDLESS)).poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }
-        // IMMEDIATE takes the write lock at once; otherwise two writers can deadlock.
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        let before = noted(&transaction)?;
-        let noted = Noted { transactions: before.transactions + 1, ..before };
-        kv::set(&transaction, TRANSACTIONS, noted.transactions)?;
-        Ok(Writing { transaction, mark: &self.mark, noted })
+        assert_eq!(query("SELECT 1").await, Ok(1));
+        let limited = tokio::time::timeout(std::time::Duration::from_millis(1), query(ENDLESS));
+        assert!(limited.await.is_err());
+        assert_eq!(query("SELECT 2").await, Ok(2));
+    }
+
+    #[tokio::test]
+    async fn a_database_without_its_values_is_not_readable() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let store = Store::open(directory.path(), Timestamp::UNIX_EPOCH).expect("a database").store;
+        assert_eq!(store.check_readable().await, Ok(()));
+        let other = rusqlite::Connection::open(directory.path().join(DATABASE)).expect("the same database");
+        other.execute("DROP TABLE meta", []).expect("dropped");
+        assert!(store.check_readable().await.is_err());
     }
 }

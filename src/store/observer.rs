@@ -154,7 +154,9 @@ mod tests {
             .unwrap_or_else(|error| panic!("{error}"));
         let row = "INSERT INTO notice (channel, key, title, body, severity, payload, created_at)
             VALUES ('log', '', '', '', 'info', hex(zeroblob(16000000)), '2026-05-05T09:41:00Z')";
-        opened.store.connection.execute_batch(row).expect("a row");
+        let other = Connection::open(directory.path().join(DATABASE)).expect("the same database");
+        other.execute_batch(row).expect("a row");
+        drop(other);
         opened.store.snooze(Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH).await.expect("a transaction");
         // A stop writes the digest, which the next start compares.
         drop(opened);

@@ -5,6 +5,7 @@
 use rusqlite::{Result, Row, params};
 
 use super::beliefs::outage;
+use super::open_database::OpenDatabase;
 use super::rows::{self, feed_id, text};
 use super::{ChangeFilter, Store};
 use crate::model::{FeedId, Outage};
@@ -79,16 +80,13 @@ impl Store {
         let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
         let mut last = Position::default();
         loop {
-            let after = params![
-                last.from,
-                last.feed,
-                last.service_key,
-                last.message_id,
-                last.occurrence,
-                since,
-                until
-            ];
-            let page = self.list(&sql, after, |row| Ok((position(row)?, stored(row))))?;
+            let (sql, since, until) = (sql.clone(), since.clone(), until.clone());
+            let Position { from, feed, service_key, message_id, occurrence } = std::mem::take(&mut last);
+            let read = move |database: &OpenDatabase| {
+                let after = params![from, feed, service_key, message_id, occurrence, since, until];
+                database.list(&sql, after, |row| Ok((position(row)?, stored(row))))
+            };
+            let page = self.run(read).await?;
             let count = page.len();
             for (at, found) in page {
                 match found {

@@ -6,10 +6,11 @@
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
 
+use super::Store;
 use super::batch::{Batching, HELD_BACK, Waiting};
 use super::notices::{self, Attempt, RenderedNotice};
+use super::open_database::OpenDatabase;
 use super::rows::{self, time};
-use super::{Routing, Store};
 use crate::model::{Change, ServiceKey};
 
 /// The answer of a delivery that a user dropped.
@@ -40,8 +41,13 @@ pub enum Settled {
     },
 }
 
-/// Records a change and a delivery for each channel. A change whose key exists already is ignored.
-pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now: Timestamp) -> Result<()> {
+/// Records a change and a delivery for each of `channels`. A change whose key exists already is ignored.
+pub fn enqueue(
+    transaction: &Transaction,
+    change: &Change,
+    channels: &[String],
+    now: Timestamp,
+) -> Result<()> {
     let mut insert = transaction.prepare_cached(
         "INSERT INTO change (key, at, seen_at, kind, feed, service, service_key, message_id, occurrence, serial,
              outage_kind, was_kind, began_at, ended_at, users_affected, message, near, phone_backup_at,
@@ -76,7 +82,7 @@ pub fn enqueue(transaction: &Transaction, change: &Change, routing: Routing, now
         return Ok(());
     }
     let change_id = transaction.last_insert_rowid();
-    for channel in routing(change) {
+    for channel in channels {
         let insert = "INSERT INTO delivery (change_id, channel, state, created_at, due_at, attempts)
                       VALUES (?1, ?2, 'pending', ?3, ?3, 0)";
         transaction.prepare_cached(insert)?.execute(params![change_id, channel, now.to_string()])?;
@@ -103,139 +109,166 @@ impl Store {
         longest_wait_s: i64,
         now: Timestamp,
     ) -> Result<Option<Timestamp>> {
-        let head = head(&self.connection, channel, batching)?;
+        let channel = channel.to_owned();
+        let head = self.run(move |database| head(database, &channel, batching)).await?;
         Ok(head.map(|head| {
             if head.due_at.as_second() - now.as_second() > longest_wait_s { now } else { head.due_at }
         }))
     }
 
     /// Begins an attempt: of the notice in flight, or of one composed from pending deliveries. `next`
-    /// returns the time of the following attempt, in case this one is never settled.
+    /// returns the time of the following attempt, in case this one is never settled. `render` and `next` run
+    /// on the thread of the database.
     pub async fn begin(
         &self,
         channel: &str,
         batching: Batching,
-        render: &dyn Fn(&Waiting) -> RenderedNotice,
-        next: &dyn Fn(u32) -> Timestamp,
+        render: impl Fn(&Waiting) -> RenderedNotice + Send + 'static,
+        next: impl Fn(u32) -> Timestamp + Send + 'static,
         now: Timestamp,
     ) -> Result<Option<Attempt>> {
-        let transaction = self.transaction()?;
-        let Some(mut head) = head(&transaction, channel, batching)? else { return Ok(None) };
-        let is_recomposed = match (head.notice_id, batching.max_age()) {
-            (Some(notice_id), _) if notices::detach_dropped(&transaction, notice_id)? => true,
-            (Some(notice_id), Some(max_age)) => notices::delete_old(&transaction, notice_id, max_age, now)?,
-            (None, _) | (_, None) => false,
-        };
-        if is_recomposed {
-            head.notice_id = None;
-        }
-        let number = head.attempts + 1;
-        let notice_id = match head.notice_id {
-            Some(id) => id,
-            None => {
-                let recomposed = (is_recomposed, number);
-                let Some(id) = notices::compose(&transaction, channel, batching, recomposed, render, now)?
-                else {
-                    // All contents of the old notice have been acknowledged, so nothing is due.
-                    transaction.commit()?;
-                    return Ok(None);
-                };
-                id
-            }
-        };
-        transaction.execute(
-            "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
-            params![number, next(number).to_string(), notice_id],
-        )?;
-        let attempt = Attempt {
-            is_fresh: head.notice_id.is_none() && !is_recomposed,
-            ..notices::attempt(&transaction, notice_id, number, head.created_at)?
-        };
-        transaction.commit()?;
-        Ok(Some(attempt))
+        let channel = channel.to_owned();
+        self.run(move |database| begin(database, &channel, batching, &render, &next, now)).await
     }
 
     /// Records the outcome of an attempt.
     pub async fn settle(&self, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
-        let transaction = self.transaction()?;
-        match settled {
-            Settled::Sent { receipt, detail } => {
-                // Dropped while being sent, which is too late.
-                let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
-                transaction.execute(sql, params![notice_id, DROPPED])?;
-                finish(&transaction, notice_id, "sent", detail, now)?;
-                transaction
-                    .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
-            }
-            Settled::GivenUp { detail } => finish(&transaction, notice_id, "given_up", detail, now)?,
-            Settled::Expired { before, detail } => {
-                let younger = transaction.execute(
-                    "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
-                     WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
-                    params![now.to_string(), notice_id, before.to_string()],
-                )?;
-                finish(&transaction, notice_id, "given_up", detail, now)?;
-                if younger > 0 {
-                    // The next notice will contain the younger ones, so a retry composes this one again.
-                    notices::detach(&transaction, notice_id)?;
-                }
-            }
-            Settled::Later { due_at, recompose, is_unclear, detail } => {
-                transaction.execute(
-                    "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
-                    params![due_at.to_string(), detail, notice_id],
-                )?;
-                if *is_unclear {
-                    let sql = "UPDATE notice SET unclear = unclear + 1 WHERE id = ?1";
-                    transaction.execute(sql, [notice_id])?;
-                }
-                if *recompose {
-                    notices::delete(&transaction, notice_id)?;
-                }
-            }
-        }
-        transaction.commit()
+        let settled = settled.clone();
+        self.run(move |database| settle(database, notice_id, &settled, now)).await
     }
 
     /// Makes the deliveries of a change due now, on one channel or all, including given-up ones. Includes
     /// the other deliveries of the same notice, because it is sent as a whole, except dropped ones. Returns
     /// the number of deliveries of this change.
     pub async fn retry(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
-        let transaction = self.transaction()?;
-        transaction.execute(
-            "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL
-             WHERE state <> 'sent' AND change_id <> ?2 AND answer IS NOT ?4
-               AND notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?2
-                   AND (?3 IS NULL OR channel = ?3) AND state <> 'sent' AND answer IS NOT ?4)",
-            params![now.to_string(), change_id, channel, DROPPED],
-        )?;
-        transaction.execute(
-            "UPDATE notice SET unclear = 0 WHERE id IN (SELECT notice_id FROM delivery WHERE change_id = ?1
-                 AND (?2 IS NULL OR channel = ?2) AND state <> 'sent')",
-            params![change_id, channel],
-        )?;
-        let count = transaction.execute(
-            "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL,
-                 answer = nullif(answer, ?4)
-             WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state <> 'sent'",
-            params![now.to_string(), change_id, channel, DROPPED],
-        )?;
-        transaction.commit()?;
-        Ok(count)
+        let channel = channel.map(str::to_owned);
+        self.run(move |database| retry(database, change_id, channel.as_deref(), now)).await
     }
 
     /// Drops the pending deliveries of a change; they stay visible as given up. Their notice is composed
     /// again without them before the next attempt. Returns how many.
     pub async fn give_up(&self, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
-        let transaction = self.transaction()?;
-        let count = transaction.execute(
-            "UPDATE delivery SET state = 'given_up', answer = ?4, settled_at = ?1
-             WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state = 'pending'",
-            params![now.to_string(), change_id, channel, DROPPED],
-        )?;
-        transaction.commit()?;
-        Ok(count)
+        let channel = channel.map(str::to_owned);
+        let give_up = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            let count = transaction.execute(
+                "UPDATE delivery SET state = 'given_up', answer = ?4, settled_at = ?1
+                 WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state = 'pending'",
+                params![now.to_string(), change_id, channel, DROPPED],
+            )?;
+            transaction.commit()?;
+            Ok(count)
+        };
+        self.run(give_up).await
     }
+}
+
+fn begin(
+    database: &OpenDatabase,
+    channel: &str,
+    batching: Batching,
+    render: &dyn Fn(&Waiting) -> RenderedNotice,
+    next: &dyn Fn(u32) -> Timestamp,
+    now: Timestamp,
+) -> Result<Option<Attempt>> {
+    let transaction = database.transaction()?;
+    let Some(mut head) = head(&transaction, channel, batching)? else { return Ok(None) };
+    let is_recomposed = match (head.notice_id, batching.max_age()) {
+        (Some(notice_id), _) if notices::detach_dropped(&transaction, notice_id)? => true,
+        (Some(notice_id), Some(max_age)) => notices::delete_old(&transaction, notice_id, max_age, now)?,
+        (None, _) | (_, None) => false,
+    };
+    if is_recomposed {
+        head.notice_id = None;
+    }
+    let number = head.attempts + 1;
+    let notice_id = match head.notice_id {
+        Some(id) => id,
+        None => {
+            let recomposed = (is_recomposed, number);
+            let Some(id) = notices::compose(&transaction, channel, batching, recomposed, render, now)? else {
+                // All contents of the old notice have been acknowledged, so nothing is due.
+                transaction.commit()?;
+                return Ok(None);
+            };
+            id
+        }
+    };
+    transaction.execute(
+        "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
+        params![number, next(number).to_string(), notice_id],
+    )?;
+    let attempt = Attempt {
+        is_fresh: head.notice_id.is_none() && !is_recomposed,
+        ..notices::attempt(&transaction, notice_id, number, head.created_at)?
+    };
+    transaction.commit()?;
+    Ok(Some(attempt))
+}
+
+fn settle(database: &OpenDatabase, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
+    let transaction = database.transaction()?;
+    match settled {
+        Settled::Sent { receipt, detail } => {
+            // Dropped while being sent, which is too late.
+            let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
+            transaction.execute(sql, params![notice_id, DROPPED])?;
+            finish(&transaction, notice_id, "sent", detail, now)?;
+            transaction
+                .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
+        }
+        Settled::GivenUp { detail } => finish(&transaction, notice_id, "given_up", detail, now)?,
+        Settled::Expired { before, detail } => {
+            let younger = transaction.execute(
+                "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
+                 WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
+                params![now.to_string(), notice_id, before.to_string()],
+            )?;
+            finish(&transaction, notice_id, "given_up", detail, now)?;
+            if younger > 0 {
+                // The next notice will contain the younger ones, so a retry composes this one again.
+                notices::detach(&transaction, notice_id)?;
+            }
+        }
+        Settled::Later { due_at, recompose, is_unclear, detail } => {
+            transaction.execute(
+                "UPDATE delivery SET due_at = ?1, answer = ?2 WHERE notice_id = ?3 AND state = 'pending'",
+                params![due_at.to_string(), detail, notice_id],
+            )?;
+            if *is_unclear {
+                let sql = "UPDATE notice SET unclear = unclear + 1 WHERE id = ?1";
+                transaction.execute(sql, [notice_id])?;
+            }
+            if *recompose {
+                notices::delete(&transaction, notice_id)?;
+            }
+        }
+    }
+    transaction.commit()
+}
+
+fn retry(database: &OpenDatabase, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
+    let transaction = database.transaction()?;
+    transaction.execute(
+        "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL
+         WHERE state <> 'sent' AND change_id <> ?2 AND answer IS NOT ?4
+           AND notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?2
+               AND (?3 IS NULL OR channel = ?3) AND state <> 'sent' AND answer IS NOT ?4)",
+        params![now.to_string(), change_id, channel, DROPPED],
+    )?;
+    transaction.execute(
+        "UPDATE notice SET unclear = 0 WHERE id IN (SELECT notice_id FROM delivery WHERE change_id = ?1
+             AND (?2 IS NULL OR channel = ?2) AND state <> 'sent')",
+        params![change_id, channel],
+    )?;
+    let count = transaction.execute(
+        "UPDATE delivery SET state = 'pending', due_at = ?1, created_at = ?1, settled_at = NULL,
+             answer = nullif(answer, ?4)
+         WHERE change_id = ?2 AND (?3 IS NULL OR channel = ?3) AND state <> 'sent'",
+        params![now.to_string(), change_id, channel, DROPPED],
+    )?;
+    transaction.commit()?;
+    Ok(count)
 }
 
 fn head(connection: &Connection, channel: &str, batching: Batching) -> Result<Option<Head>> {
@@ -292,7 +325,7 @@ mod tests {
         };
         let mut connection = migration::reference(migration::known_version()).expect("a database");
         connection.progress_handler(1, Some(count)).expect("counted");
-        let store = Store::new(connection, CommitMark::none(), None, None);
+        let store = Store::new(OpenDatabase::new(connection, CommitMark::none(), None, None), false);
         let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
         let now = Timestamp::UNIX_EPOCH;
         for number in 0..waiting {
@@ -315,7 +348,7 @@ mod tests {
             severity: Severity::Info,
             payload: String::new(),
         };
-        let begun = store.begin("log", batching, &compose, &|_| now, now).await;
+        let begun = store.begin("log", batching, compose, move |_| now, now).await;
         let attempt = begun.expect("written").expect("something waits");
         let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: String::new() };
         store.settle(attempt.notice_id, &sent, now).await.expect("written");

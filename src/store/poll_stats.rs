@@ -6,6 +6,7 @@
 use jiff::Timestamp;
 use rusqlite::{Result, Transaction};
 
+use super::open_database::OpenDatabase;
 use super::{Routing, Store, kv, outbox};
 use crate::model::Change;
 
@@ -25,27 +26,30 @@ pub fn add_polls(transaction: &Transaction, polls: u64) -> Result<()> {
 impl Store {
     /// Returns the time of the last liveness report; `now` on the first call.
     pub async fn last_liveness_report(&self, now: Timestamp) -> Result<Timestamp> {
-        let transaction = self.transaction()?;
-        if let Some(at) = kv::get(&transaction, REPORTED_AT)? {
-            return Ok(at);
-        }
-        remember(&transaction, now)?;
-        transaction.commit()?;
-        Ok(now)
+        let read = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            if let Some(at) = kv::get(&transaction, REPORTED_AT)? {
+                return Ok(at);
+            }
+            remember(&transaction, now)?;
+            transaction.commit()?;
+            Ok(now)
+        };
+        self.run(read).await
     }
 
-    /// Records a liveness report. `report` creates the change from the number of polls since the last one.
-    pub async fn report_liveness(
-        &self,
-        report: &dyn Fn(u64) -> Change,
-        routing: Routing<'_>,
-        now: Timestamp,
-    ) -> Result<()> {
-        let transaction = self.transaction()?;
-        let polls = number(&transaction, POLLS)?.saturating_sub(number(&transaction, REPORTED_POLLS)?);
-        outbox::enqueue(&transaction, &report(polls), routing, now)?;
-        remember(&transaction, now)?;
-        transaction.commit()
+    /// Records a liveness report. Its message becomes the number of polls since the last one.
+    pub async fn report_liveness(&self, report: Change, routing: Routing<'_>, now: Timestamp) -> Result<()> {
+        let channels = routing(&report);
+        let write = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            let polls = number(&transaction, POLLS)?.saturating_sub(number(&transaction, REPORTED_POLLS)?);
+            let report = Change { message: polls.to_string(), ..report };
+            outbox::enqueue(&transaction, &report, &channels, now)?;
+            remember(&transaction, now)?;
+            transaction.commit()
+        };
+        self.run(write).await
     }
 }
 

@@ -1,11 +1,12 @@
 //! Queries of the command line, which run beside the daemon.
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Result, Row, ToSql, params};
+use rusqlite::{OptionalExtension, Result, Row, params};
 
 use super::Store;
 use super::batch::HELD_BACK;
 use super::beliefs::{self, outage};
+use super::open_database::OpenDatabase;
 use super::rows::{self, CHANGE_COLUMNS, text, time};
 use crate::model::{Change, FeedHealth, FeedId, Listed, Outage, Service, ServiceKey};
 
@@ -93,9 +94,14 @@ impl Store {
         let (since, until) = (rows::text_of(filter.since), rows::text_of(filter.until));
         let mut last = 0;
         loop {
-            let page = self.list(&sql, params![since, until, last, filter.without_outage], |row| {
-                Ok((row.get::<_, i64>("id")?, rows::change(row)))
-            })?;
+            let (sql, since, until, without_outage) =
+                (sql.clone(), since.clone(), until.clone(), filter.without_outage);
+            let read = move |database: &OpenDatabase| {
+                database.list(&sql, params![since, until, last, without_outage], |row| {
+                    Ok((row.get::<_, i64>("id")?, rows::change(row)))
+                })
+            };
+            let page = self.run(read).await?;
             for (id, change) in &page {
                 last = *id;
                 match change {
@@ -112,7 +118,8 @@ impl Store {
     /// Returns the keys of all services with a change.
     pub async fn service_keys(&self) -> Result<Vec<ServiceKey>> {
         let sql = "SELECT DISTINCT service_key FROM change WHERE service_key <> ''";
-        self.list(sql, params![], |row| Ok(ServiceKey::new(&text(row, "service_key")?)))
+        let key = |row: &Row| Ok(ServiceKey::new(&text(row, "service_key")?));
+        self.run(move |database| database.list(sql, params![], key)).await
     }
 
     /// Returns every outage that was ongoing at some time since `since`, oldest first.
@@ -120,14 +127,19 @@ impl Store {
         let sql = "SELECT * FROM outage WHERE feed = ?1
                    AND (phase IN ('planned', 'ongoing') OR ended_at IS NULL OR ended_at >= ?2)
                    ORDER BY coalesce(began_at, first_seen_at), service_key, message_id, occurrence";
-        self.list(sql, params![feed.to_string(), since.to_string()], outage)
+        let (feed, since) = (feed.to_string(), since.to_string());
+        self.run(move |database| database.list(sql, params![feed, since], outage)).await
     }
 
     /// Returns the health of the feed, and every service that Apple ever listed, sorted by key.
     pub async fn listed(&self, feed: &FeedId) -> Result<(FeedHealth, Vec<(ServiceKey, Service)>)> {
-        let mut services = beliefs::services(&self.connection, feed)?;
-        services.retain(|_, service| !matches!(service.listed, Listed::Never { .. }));
-        Ok((beliefs::state_of(&self.connection, feed)?.health, services.into_iter().collect()))
+        let feed = feed.clone();
+        let read = move |database: &OpenDatabase| {
+            let mut services = beliefs::services(database, &feed)?;
+            services.retain(|_, service| !matches!(service.listed, Listed::Never { .. }));
+            Ok((beliefs::state_of(database, &feed)?.health, services.into_iter().collect()))
+        };
+        self.run(read).await
     }
 
     /// Returns deliveries, oldest first; without `settled` only pending and given-up ones.
@@ -135,14 +147,15 @@ impl Store {
         // Without the index, SQLite scans the whole history to avoid sorting a few rows.
         let table = if settled { "delivery" } else { "delivery INDEXED BY delivery_open" };
         let condition = if settled { "TRUE" } else { "state <> 'sent'" };
-        self.list(&deliveries(table, condition), params![], delivery)
+        self.run(move |database| database.list(&deliveries(table, condition), params![], delivery)).await
     }
 
     /// Returns the deliveries of a change and those of the same notices, oldest first.
     pub async fn deliveries_with(&self, change_id: i64) -> Result<Vec<StoredDelivery>> {
         let condition =
             "change_id = ?1 OR notice_id IN (SELECT notice_id FROM delivery WHERE change_id = ?1)";
-        self.list(&deliveries("delivery", condition), params![change_id], delivery)
+        let sql = deliveries("delivery", condition);
+        self.run(move |database| database.list(&sql, params![change_id], delivery)).await
     }
 
     pub async fn totals(&self) -> Result<Totals> {
@@ -151,40 +164,34 @@ impl Store {
             "SELECT count(*) FILTER (WHERE state = 'pending'), count(*) FILTER (WHERE state = 'given_up'),
                           (SELECT count(*) FROM delivery)
                    FROM delivery INDEXED BY delivery_open WHERE state <> 'sent'";
-        self.connection.query_row(sql, params![], |row| {
+        let totals = |row: &Row| {
             let (pending, given_up, all): (u32, u32, u32) = (row.get(0)?, row.get(1)?, row.get(2)?);
             Ok(Totals { pending, sent: all.saturating_sub(pending + given_up), given_up })
-        })
+        };
+        self.run(move |database| database.query_row(sql, params![], totals)).await
     }
 
     /// Returns the spans of coverage that end at `since` or later, oldest first.
     pub async fn coverage(&self, feed: &FeedId, since: Timestamp) -> Result<Vec<Span>> {
         let sql = "SELECT * FROM coverage WHERE feed = ?1 AND to_at >= ?2 ORDER BY id";
-        self.list(sql, params![feed.to_string(), since.to_string()], |row| {
+        let span = |row: &Row| {
             let (health, reason) = (text(row, "health")?, text(row, "reason")?);
             Ok(Span {
                 from: time(row, "from_at")?,
                 to: time(row, "to_at")?,
                 unreadable: (health == "unreadable").then_some(reason),
             })
-        })
+        };
+        let (feed, since) = (feed.to_string(), since.to_string());
+        self.run(move |database| database.list(sql, params![feed, since], span)).await
     }
 
     /// Returns the newest recorded time at which the feed was readable.
     pub async fn last_readable(&self, feed: &FeedId) -> Result<Option<Timestamp>> {
         let sql =
             "SELECT to_at FROM coverage WHERE feed = ?1 AND health = 'readable' ORDER BY id DESC LIMIT 1";
-        self.connection.query_row(sql, [feed.to_string()], |row| time(row, "to_at")).optional()
-    }
-
-    pub(super) fn list<T>(
-        &self,
-        sql: &str,
-        arguments: &[&dyn ToSql],
-        read: impl FnMut(&Row) -> Result<T>,
-    ) -> Result<Vec<T>> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_map(arguments, read)?.collect()
+        let feed = feed.to_string();
+        self.run(move |database| database.query_row(sql, [feed], |row| time(row, "to_at")).optional()).await
     }
 }
 

@@ -4,10 +4,11 @@
 //! until that is over.
 
 use jiff::{SignedDuration, Timestamp};
-use rusqlite::{Result, params};
+use rusqlite::{Connection, Result, Row, params};
 
 use super::batch::{ABOUT_OUTAGE, is_announced};
 use super::beliefs::outage;
+use super::open_database::OpenDatabase;
 use super::rows::{number, optional_time, text};
 use super::{Store, kv, outbox};
 use crate::model::{Change, FeedId, Outage, ServiceKey};
@@ -50,7 +51,8 @@ impl Store {
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
             is_ongoing()
         );
-        self.list(&sql, params![feed.to_string(), channel], outage)
+        let (feed, channel) = (feed.to_string(), channel.to_owned());
+        self.run(move |database| database.list(&sql, params![feed, channel], outage)).await
     }
 
     /// Returns the planned and ongoing outages and maintenances that were announced on `channel`, oldest
@@ -61,7 +63,8 @@ impl Store {
              ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
             is_announced()
         );
-        self.list(&sql, params![feed.to_string(), channel], outage)
+        let (feed, channel) = (feed.to_string(), channel.to_owned());
+        self.run(move |database| database.list(&sql, params![feed, channel], outage)).await
     }
 
     /// Adds a reminder to the outbox of `channel` for each `is_wanted` outage without a notice for `every`.
@@ -72,47 +75,11 @@ impl Store {
         feed: &FeedId,
         channel: &str,
         every: SignedDuration,
-        is_wanted: &dyn Fn(&Outage) -> bool,
+        is_wanted: impl Fn(&Outage) -> bool + Send + 'static,
         now: Timestamp,
     ) -> Result<Vec<Change>> {
-        // The newest by id and not by time, because clocks are set. Given-up deliveries count as
-        // announced, otherwise a server that rejects everything gets reminders for ever.
-        let sql = format!(
-            "SELECT *, (SELECT settled_at {ABOUT_OUTAGE} AND state <> 'pending'
-                        ORDER BY change.id DESC LIMIT 1) AS announced_at,
-                (SELECT count(*) FROM change WHERE kind = 'reminder' AND change.feed = outage.feed
-                   AND change.service_key = outage.service_key
-                   AND change.message_id = outage.message_id
-                   AND change.occurrence = outage.occurrence) AS reminders
-             FROM outage INDEXED BY outage_by_phase WHERE {} AND missing_since IS NULL
-               AND NOT EXISTS (SELECT 1 {ABOUT_OUTAGE} AND state = 'pending')
-               AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
-                   AND ack.service_key = outage.service_key
-                   AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
-             ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
-            is_ongoing()
-        );
-        let known = self.list(&sql, params![feed.to_string(), channel], |row| {
-            let announced = optional_time(row, "announced_at")?;
-            Ok((outage(row)?, announced, number(row, "reminders")?))
-        })?;
-        let reminder = |(outage, announced, reminders): (Outage, Option<Timestamp>, u32)| {
-            let announced = announced.unwrap_or(outage.first_seen);
-            // A time in the future: the clock was set back.
-            let is_due = announced > now || now.duration_since(announced) >= every;
-            (is_due && is_wanted(&outage))
-                .then(|| Change::reminder(feed.clone(), &outage, reminders + 1, now))
-        };
-        let due: Vec<Change> = known.into_iter().filter_map(reminder).take(REMINDERS_AT_ONCE).collect();
-        if due.is_empty() {
-            return Ok(due);
-        }
-        let transaction = self.transaction()?;
-        for change in &due {
-            outbox::enqueue(&transaction, change, &|_: &Change| vec![channel.to_owned()], now)?;
-        }
-        transaction.commit()?;
-        Ok(due)
+        let (feed, channel) = (feed.clone(), channel.to_owned());
+        self.run(move |database| remind(database, &feed, &channel, every, &is_wanted, now)).await
     }
 
     /// Acknowledges the ongoing outages that `is_selected` returns true for; with `undo`, removes the
@@ -120,32 +87,12 @@ impl Store {
     pub async fn acknowledge(
         &self,
         feed: &FeedId,
-        is_selected: &dyn Fn(&Outage) -> bool,
+        is_selected: impl Fn(&Outage) -> bool + Send + 'static,
         undo: bool,
         now: Timestamp,
     ) -> Result<Vec<Outage>> {
-        let transaction = self.transaction()?;
-        let sql = "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
-        let mut selected = self.list(sql, params![feed.to_string()], outage)?;
-        selected.retain(|outage| is_selected(outage));
-        for outage in &selected {
-            let (feed, key) = (feed.to_string(), ServiceKey::new(&outage.service));
-            if undo {
-                transaction.execute(
-                    "DELETE FROM ack
-                     WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3 AND occurrence = ?4",
-                    params![feed, key.as_str(), outage.message_id, outage.occurrence],
-                )?;
-            } else {
-                transaction.execute(
-                    "INSERT INTO ack (feed, service_key, message_id, occurrence, at)
-                     VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
-                    params![feed, key.as_str(), outage.message_id, outage.occurrence, now.to_string()],
-                )?;
-            }
-        }
-        transaction.commit()?;
-        Ok(selected)
+        let feed = feed.clone();
+        self.run(move |database| acknowledge(database, &feed, &is_selected, undo, now)).await
     }
 
     /// Returns service and message id of the acknowledged ongoing outages.
@@ -153,30 +100,116 @@ impl Store {
         let sql = "SELECT outage.service_key, message_id FROM ack
                    JOIN outage USING (feed, service_key, message_id, occurrence)
                    WHERE feed = ?1 AND phase = 'ongoing'";
-        self.list(sql, params![feed.to_string()], |row| {
-            Ok((ServiceKey::new(&text(row, "service_key")?), text(row, "message_id")?))
-        })
+        let identity =
+            |row: &Row| Ok((ServiceKey::new(&text(row, "service_key")?), text(row, "message_id")?));
+        let feed = feed.to_string();
+        self.run(move |database| database.list(sql, params![feed], identity)).await
     }
 
     /// Holds back messages to people until then; a past time ends the snooze. Messages held back since `now`,
     /// or since an earlier snooze that this one extends, are sent as one digest.
     pub async fn snooze(&self, until: Timestamp, now: Timestamp) -> Result<()> {
-        let from = match self.snoozed().await? {
-            Some(earlier) if earlier.covers(now) => earlier.from,
-            _ => now,
+        let write = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            let from = match snoozed(&transaction)? {
+                Some(earlier) if earlier.covers(now) => earlier.from,
+                _ => now,
+            };
+            kv::set(&transaction, SNOOZED_FROM, from)?;
+            kv::set(&transaction, SNOOZED_UNTIL, until)?;
+            transaction.commit()
         };
-        let transaction = self.transaction()?;
-        kv::set(&transaction, SNOOZED_FROM, from)?;
-        kv::set(&transaction, SNOOZED_UNTIL, until)?;
-        transaction.commit()
+        self.run(write).await
     }
 
     /// Returns the newest snooze, active or past.
     pub async fn snoozed(&self) -> Result<Option<Snooze>> {
-        let time = |name| kv::get(&self.connection, name);
-        let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);
-        // A longer snooze is a damaged value, which would hold back messages for years.
-        let is_valid = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;
-        Ok(snooze.filter(is_valid).map(|(from, until)| Snooze { from, until }))
+        self.run(|database| snoozed(database)).await
     }
+}
+
+fn remind(
+    database: &OpenDatabase,
+    feed: &FeedId,
+    channel: &str,
+    every: SignedDuration,
+    is_wanted: &dyn Fn(&Outage) -> bool,
+    now: Timestamp,
+) -> Result<Vec<Change>> {
+    // The newest by id and not by time, because clocks are set. Given-up deliveries count as
+    // announced, otherwise a server that rejects everything gets reminders for ever.
+    let sql = format!(
+        "SELECT *, (SELECT settled_at {ABOUT_OUTAGE} AND state <> 'pending'
+                    ORDER BY change.id DESC LIMIT 1) AS announced_at,
+            (SELECT count(*) FROM change WHERE kind = 'reminder' AND change.feed = outage.feed
+               AND change.service_key = outage.service_key
+               AND change.message_id = outage.message_id
+               AND change.occurrence = outage.occurrence) AS reminders
+         FROM outage INDEXED BY outage_by_phase WHERE {} AND missing_since IS NULL
+           AND NOT EXISTS (SELECT 1 {ABOUT_OUTAGE} AND state = 'pending')
+           AND NOT EXISTS (SELECT 1 FROM ack WHERE ack.feed = outage.feed
+               AND ack.service_key = outage.service_key
+               AND ack.message_id = outage.message_id AND ack.occurrence = outage.occurrence)
+         ORDER BY coalesce(began_at, first_seen_at), service_key, message_id",
+        is_ongoing()
+    );
+    let known = database.list(&sql, params![feed.to_string(), channel], |row| {
+        let announced = optional_time(row, "announced_at")?;
+        Ok((outage(row)?, announced, number(row, "reminders")?))
+    })?;
+    let reminder = |(outage, announced, reminders): (Outage, Option<Timestamp>, u32)| {
+        let announced = announced.unwrap_or(outage.first_seen);
+        // A time in the future: the clock was set back.
+        let is_due = announced > now || now.duration_since(announced) >= every;
+        (is_due && is_wanted(&outage)).then(|| Change::reminder(feed.clone(), &outage, reminders + 1, now))
+    };
+    let due: Vec<Change> = known.into_iter().filter_map(reminder).take(REMINDERS_AT_ONCE).collect();
+    if due.is_empty() {
+        return Ok(due);
+    }
+    let transaction = database.transaction()?;
+    for change in &due {
+        outbox::enqueue(&transaction, change, &[channel.to_owned()], now)?;
+    }
+    transaction.commit()?;
+    Ok(due)
+}
+
+fn acknowledge(
+    database: &OpenDatabase,
+    feed: &FeedId,
+    is_selected: &dyn Fn(&Outage) -> bool,
+    undo: bool,
+    now: Timestamp,
+) -> Result<Vec<Outage>> {
+    let transaction = database.transaction()?;
+    let sql = "SELECT * FROM outage INDEXED BY outage_by_phase WHERE feed = ?1 AND phase = 'ongoing' ORDER BY service_key, message_id";
+    let mut selected = database.list(sql, params![feed.to_string()], outage)?;
+    selected.retain(|outage| is_selected(outage));
+    for outage in &selected {
+        let (feed, key) = (feed.to_string(), ServiceKey::new(&outage.service));
+        if undo {
+            transaction.execute(
+                "DELETE FROM ack
+                 WHERE feed = ?1 AND service_key = ?2 AND message_id = ?3 AND occurrence = ?4",
+                params![feed, key.as_str(), outage.message_id, outage.occurrence],
+            )?;
+        } else {
+            transaction.execute(
+                "INSERT INTO ack (feed, service_key, message_id, occurrence, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT DO NOTHING",
+                params![feed, key.as_str(), outage.message_id, outage.occurrence, now.to_string()],
+            )?;
+        }
+    }
+    transaction.commit()?;
+    Ok(selected)
+}
+
+fn snoozed(connection: &Connection) -> Result<Option<Snooze>> {
+    let time = |name| kv::get(connection, name);
+    let snooze = time(SNOOZED_FROM)?.zip(time(SNOOZED_UNTIL)?);
+    // A longer snooze is a damaged value, which would hold back messages for years.
+    let is_valid = |(from, until): &(Timestamp, Timestamp)| until.duration_since(*from) <= SNOOZE_MAX;
+    Ok(snooze.filter(is_valid).map(|(from, until)| Snooze { from, until }))
 }

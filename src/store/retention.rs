@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, named_params, params};
 
 use super::Store;
+use super::open_database::OpenDatabase;
 
 /// The maximum number of rows that one transaction looks at.
 const ROWS_AT_ONCE: usize = 500;
@@ -39,29 +40,35 @@ impl Store {
     /// Deletes old rows among the next few hundred, in one transaction. `before`: rows that ended earlier are
     /// old. Writes nothing if there are none.
     pub async fn prune(&self, from: PruneFrom, before: Timestamp) -> Result<Pruned> {
-        let Some(last) = last_of(&self.connection, from)? else {
-            return Ok(Pruned { rows: 0, next: following(from) });
-        };
-        let next = match from {
-            PruneFrom::Deliveries { .. } => PruneFrom::Deliveries { after: last },
-            PruneFrom::Notices { .. } => PruneFrom::Notices { after: last },
-            PruneFrom::Coverage { .. } => PruneFrom::Coverage { after: last },
-        };
-        let transaction = self.transaction()?;
-        let rows = delete(&transaction, from, last, before)?;
-        if rows > 0 {
-            transaction.commit()?;
-        }
-        Ok(Pruned { rows, next: Some(next) })
+        self.run(move |database| prune(database, from, before)).await
     }
 
     /// Returns whether the newest delivery is pending and was created at `since` or later.
     pub async fn has_news_since(&self, since: Timestamp) -> Result<bool> {
         let sql =
             "SELECT state = 'pending' AND created_at >= ?1 FROM delivery ORDER BY change_id DESC LIMIT 1";
-        let newest = self.connection.query_row(sql, [since.to_string()], |row| row.get(0)).optional()?;
-        Ok(newest.unwrap_or(false))
+        let newest = move |database: &OpenDatabase| {
+            database.query_row(sql, [since.to_string()], |row| row.get(0)).optional()
+        };
+        Ok(self.run(newest).await?.unwrap_or(false))
     }
+}
+
+fn prune(database: &OpenDatabase, from: PruneFrom, before: Timestamp) -> Result<Pruned> {
+    let Some(last) = last_of(database, from)? else {
+        return Ok(Pruned { rows: 0, next: following(from) });
+    };
+    let next = match from {
+        PruneFrom::Deliveries { .. } => PruneFrom::Deliveries { after: last },
+        PruneFrom::Notices { .. } => PruneFrom::Notices { after: last },
+        PruneFrom::Coverage { .. } => PruneFrom::Coverage { after: last },
+    };
+    let transaction = database.transaction()?;
+    let rows = delete(&transaction, from, last, before)?;
+    if rows > 0 {
+        transaction.commit()?;
+    }
+    Ok(Pruned { rows, next: Some(next) })
 }
 
 /// Returns the kind of rows to continue with.
@@ -172,7 +179,7 @@ const OLD_COVERAGE: &str = "
 mod tests {
     use tempfile::TempDir;
 
-    use super::super::{ChangeFilter, StoredOutage};
+    use super::super::{ChangeFilter, DATABASE, StoredOutage};
     use super::*;
 
     const FEED: &str = "consumer/en_US";
@@ -186,6 +193,7 @@ mod tests {
     /// A database in which rows are written by hand.
     struct Rows {
         store: Store,
+        connection: Connection,
         directory: TempDir,
     }
 
@@ -193,11 +201,12 @@ mod tests {
         fn new() -> Rows {
             let directory = TempDir::new().expect("a directory");
             let store = Store::open(directory.path(), day(1)).expect("a database").store;
-            Rows { store, directory }
+            let connection = Connection::open(directory.path().join(DATABASE)).expect("the database");
+            Rows { store, connection, directory }
         }
 
         fn execute(&self, sql: &str, values: &[&dyn rusqlite::ToSql]) {
-            self.store.connection.execute(sql, values).expect("a row");
+            self.connection.execute(sql, values).expect("a row");
         }
 
         /// Adds an outage with a start and, if it is over, an end, under a message id for a service.
@@ -233,7 +242,7 @@ mod tests {
                      VALUES (?1, ?2, '', '', 'info', '', ?3)",
                     params![channel, format!("key/{id}"), day(at).to_string()],
                 );
-                let notice = self.store.connection.last_insert_rowid();
+                let notice = self.connection.last_insert_rowid();
                 let settled = (*state != "pending").then(|| day(*settled).to_string());
                 self.execute(
                     "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?4, 1, NULL, ?5, ?6)",
@@ -260,7 +269,9 @@ mod tests {
         }
 
         fn list(&self, sql: &str) -> Vec<String> {
-            self.store.list(sql, params![], |row| row.get(0)).expect("rows")
+            let mut statement = self.connection.prepare(sql).expect("a query");
+            let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+            rows.collect::<Result<_>>().expect("rows")
         }
 
         fn deliveries(&self) -> Vec<String> {

@@ -99,8 +99,8 @@ fn batching(channel: &str) -> Batching {
 
 /// Begins an attempt. Returns the id of its notice.
 async fn begin(store: &Store, channel: &str, now: Timestamp) -> Option<i64> {
-    let next = |_| now + SignedDuration::from_secs(5);
-    let begun = store.begin(channel, batching(channel), &compose, &next, now).await;
+    let next = move |_| now + SignedDuration::from_secs(5);
+    let begun = store.begin(channel, batching(channel), compose, next, now).await;
     begun.expect("the database works").map(|attempt| attempt.notice_id)
 }
 
@@ -132,7 +132,7 @@ async fn fill(store: &Store) {
     }
     let until = at("2026-03-02T09:52:00Z");
     store.snooze(until, at("2026-03-02T09:51:00Z")).await.expect("written");
-    store.acknowledge(&feed_id(), &|outage| outage.service == "Photos", false, until).await.expect("written");
+    store.acknowledge(&feed_id(), |outage| outage.service == "Photos", false, until).await.expect("written");
 }
 
 /// Returns a directory with such a database, closed.
@@ -193,7 +193,7 @@ async fn violation(folder: &Path, pending: &BTreeSet<Delivery>) -> Option<String
     for channel in CHANNELS {
         for _ in 0..10 {
             store
-                .remind(&feed_id(), channel, SignedDuration::from_hours(1), &|_| true, now)
+                .remind(&feed_id(), channel, SignedDuration::from_hours(1), |_| true, now)
                 .await
                 .expect("written");
             store.ongoing_outages(&feed_id(), channel).await.expect("outages");

@@ -10,6 +10,7 @@ mod announced;
 mod apprise;
 mod arrows;
 mod binary;
+mod cancellation;
 mod chat;
 mod command;
 mod common;

@@ -159,7 +159,7 @@ async fn an_end_does_not_replace_the_bubble_of_another_outage() {
         payload: String::new(),
     };
     let begin = async || {
-        let begun = store.begin("desktop", DIGEST, &compose, &|_| at(START), at(START)).await;
+        let begun = store.begin("desktop", DIGEST, compose, |_| at(START), at(START)).await;
         begun.expect("written").expect("something to say")
     };
     let shown = async |notice_id, receipt: &str| {
@@ -260,7 +260,7 @@ async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
         severity: Severity::Alert,
         payload: String::new(),
     };
-    store.begin("desktop", DIGEST, &compose, &|_| at(START), at(START)).await.expect("written")
+    store.begin("desktop", DIGEST, compose, |_| at(START), at(START)).await.expect("written")
 }
 
 async fn sent(store: &Store, notice_id: i64) {
@@ -386,27 +386,25 @@ async fn changes_of_one_event_are_sent_in_order() {
 async fn deliver_all(store: &Store, channel: &str) -> Vec<String> {
     let mut messages = Vec::new();
     loop {
-        let composed = Cell::new(String::new());
         let compose = |waiting: &Waiting| {
             let one = |change: &Change| format!("{} {}", change.kind.as_str(), change.service);
             let mut text = waiting.changes.iter().map(one).collect::<Vec<_>>().join(", ");
             if waiting.changes.len() > 20 {
                 text = format!("{} changes and {} more", waiting.changes.len(), waiting.more);
             }
-            composed.set(text);
             RenderedNotice {
                 key: waiting.changes[0].key(),
-                title: String::new(),
+                title: text,
                 body: String::new(),
                 severity: Severity::Alert,
                 payload: String::new(),
             }
         };
-        let begun = store.begin(channel, DIGEST, &compose, &|_| at(START), at(START)).await;
+        let begun = store.begin(channel, DIGEST, compose, |_| at(START), at(START)).await;
         let Some(attempt) = begun.expect("written") else { return messages };
         let sent = Settled::Sent { receipt: None, detail: String::new() };
         store.settle(attempt.notice_id, &sent, at(START)).await.expect("written");
-        messages.push(composed.take());
+        messages.push(attempt.notice.title);
     }
 }
 

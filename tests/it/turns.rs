@@ -6,10 +6,10 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::pin::pin;
-use std::rc::Rc;
 use std::sync::mpsc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Waker};
 
+use crate::cancellation::poll_turns;
 use crate::common::apple::Apple;
 use crate::common::doc::Doc;
 use crate::common::seeded_store::feed;
@@ -29,7 +29,7 @@ use statusd::tracking::watchlist::Watchlist;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
-use tokio::task::{LocalSet, spawn_blocking, spawn_local, yield_now};
+use tokio::task::{spawn_blocking, yield_now};
 
 /// More than one slice, and the last one is not full.
 const OUTAGES: usize = 250;
@@ -106,7 +106,7 @@ fn at(second: i64) -> Timestamp {
 /// A feed and a database, in memory if possible.
 struct Fixture {
     apple: Apple,
-    folder: TempDir,
+    _folder: TempDir,
     store: Store,
 }
 
@@ -114,7 +114,7 @@ impl Fixture {
     async fn new() -> Fixture {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| TempDir::new()).expect("a folder");
         let store = Store::open(folder.path(), at(0)).expect("a database").store;
-        Fixture { apple: Apple::start().await, folder, store }
+        Fixture { apple: Apple::start().await, _folder: folder, store }
     }
 
     /// Returns a poller in the state after a start.
@@ -175,23 +175,19 @@ async fn other_tasks_run_between_the_slices_of_a_flood() {
     let fixture = Fixture::new().await;
     let mut poller = fixture.poller().await;
     fixture.show(&mut poller, &calm(), &[0]).await;
-    let counts = Rc::new(RefCell::new(Vec::new()));
-    LocalSet::new()
-        .run_until(async {
-            let reader =
-                Store::open_existing(fixture.folder.path(), false).expect("readable").expect("a database");
-            let counts = Rc::clone(&counts);
-            let other = spawn_local(async move {
-                loop {
-                    let changes = reader.changes(&ChangeFilter::default()).await.expect("changes");
-                    counts.borrow_mut().push(changes.len());
-                    yield_now().await;
-                }
-            });
-            fixture.show(&mut poller, &flood("ongoing"), &[60, 120]).await;
-            other.abort();
-        })
-        .await;
+    let flood = flood("ongoing");
+    let counts = RefCell::new(Vec::new());
+    let others = async {
+        loop {
+            let changes = fixture.store.changes(&ChangeFilter::default()).await.expect("changes");
+            counts.borrow_mut().push(changes.len());
+        }
+    };
+    tokio::select! {
+        biased;
+        () = fixture.show(&mut poller, &flood, &[60, 120]) => {}
+        () = others => {}
+    }
     assert_eq!(fixture.check_consistent(&fixture.store).await.len(), OUTAGES);
     let counts = counts.borrow();
     assert!(counts.windows(2).all(|turns| turns[1] - turns[0] <= SLICE), "{counts:?}");
@@ -213,9 +209,9 @@ async fn drops_ended_unlisted_outages_from_memory() {
     assert_eq!(fixture.check_consistent(&fixture.store).await.len(), OUTAGES, "announced once");
 }
 
-/// Interrupts a poll after each slice and restarts.
-async fn check_interruptions(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind) {
-    let mut interruptions = 0;
+/// Interrupts a poll at each wait. Then restarts, or goes on with the same poller.
+async fn check_interruptions(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKind, is_killed: bool) {
+    let mut interruptions = BTreeSet::new();
     for turns in 0.. {
         let fixture = Fixture::new().await;
         let mut poller = fixture.poller().await;
@@ -224,14 +220,16 @@ async fn check_interruptions(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKin
         }
         fixture.apple.show(&doc.json());
         let fetched = poller.fetch(&fixture.store, at(180), Elapsed::default()).await;
-        let mut complete = Box::pin(poller.complete(&fixture.store, fetched, at(180), 0.5));
-        let mut context = Context::from_waker(Waker::noop());
-        let is_over = (0..=turns).any(|_| matches!(complete.as_mut().poll(&mut context), Poll::Ready(_)));
-        drop(complete);
+        let complete = poller.complete(&fixture.store, fetched, at(180), 0.5);
+        let is_over = poll_turns(complete, turns, &fixture.store).await;
         let before = fixture.check_consistent(&fixture.store).await;
-        interruptions += usize::from(!before.is_empty() && before.len() < OUTAGES);
+        if !before.is_empty() && before.len() < OUTAGES {
+            interruptions.insert(before.len());
+        }
 
-        let mut poller = fixture.poller().await;
+        if is_killed {
+            poller = fixture.poller().await;
+        }
         fixture.show(&mut poller, doc, &[240, 300]).await;
         let after = fixture.check_consistent(&fixture.store).await;
         assert!(before.is_subset(&after) && after.len() == OUTAGES, "{turns}: {} of {OUTAGES}", after.len());
@@ -241,17 +239,48 @@ async fn check_interruptions(first: &[(Doc, &[i64])], doc: &Doc, kind: ChangeKin
             break;
         }
     }
-    assert_eq!(interruptions, OUTAGES / SLICE);
+    assert_eq!(interruptions.len(), OUTAGES / SLICE);
 }
 
 #[tokio::test]
 async fn a_kill_between_slices_neither_loses_nor_repeats_changes() {
-    check_interruptions(&[(calm(), &[0]), (flood("ongoing"), &[60])], &flood("ongoing"), ChangeKind::Began)
-        .await;
+    let first: [(Doc, &[i64]); 2] = [(calm(), &[0]), (flood("ongoing"), &[60])];
+    check_interruptions(&first, &flood("ongoing"), ChangeKind::Began, true).await;
 }
 
 /// Outages that ended before the first document are history, even if its poll is interrupted.
 #[tokio::test]
 async fn a_kill_between_slices_of_the_first_document_announces_nothing() {
-    check_interruptions(&[], &flood("resolved"), ChangeKind::Noted).await;
+    check_interruptions(&[], &flood("resolved"), ChangeKind::Noted, true).await;
+}
+
+#[tokio::test]
+async fn a_poller_whose_caller_was_dropped_neither_loses_nor_repeats_changes() {
+    let first: [(Doc, &[i64]); 2] = [(calm(), &[0]), (flood("ongoing"), &[60])];
+    check_interruptions(&first, &flood("ongoing"), ChangeKind::Began, false).await;
+    check_interruptions(&[], &flood("resolved"), ChangeKind::Noted, false).await;
+}
+
+/// The database may be ahead of the memory of a poller whose caller was dropped. An announced start must not
+/// be followed by "was down".
+#[tokio::test]
+async fn a_poller_whose_caller_was_dropped_knows_what_was_committed() {
+    for turns in 0.. {
+        let fixture = Fixture::new().await;
+        let mut poller = fixture.poller().await;
+        fixture.show(&mut poller, &calm(), &[0]).await;
+        fixture.show(&mut poller, &flood("ongoing"), &[60]).await;
+        let fetched = poller.fetch(&fixture.store, at(120), Elapsed::default()).await;
+        let complete = poller.complete(&fixture.store, fetched, at(120), 0.5);
+        let is_over = poll_turns(complete, turns, &fixture.store).await;
+        let begun = fixture.store.changes(&ChangeFilter::default()).await.expect("changes").len();
+        fixture.show(&mut poller, &flood("resolved"), &[240, 300]).await;
+        let changes = fixture.store.changes(&ChangeFilter::default()).await.expect("changes");
+        let count = |kind| changes.iter().filter(|stored| stored.change.kind == kind).count();
+        let counts = [ChangeKind::Began, ChangeKind::Ended, ChangeKind::Missed].map(count);
+        assert_eq!(counts, [begun, begun, OUTAGES - begun], "{turns}");
+        if is_over {
+            break;
+        }
+    }
 }

@@ -21,8 +21,8 @@ pub fn run(ack: &AckArgs, invocation: &Invocation) -> Result<Output, CommandErro
     let services = if ack.services.is_empty() { &config.watch } else { &ack.services };
     refuse_unknown(&ack.services, &store, &config)?;
     let watch = Watchlist::new(services);
-    let is_selected = |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
-    let outages = block_on(store.acknowledge(&config.feed, &is_selected, ack.undo, invocation.now))??;
+    let is_selected = move |outage: &Outage| watch.matches(&ServiceKey::new(&outage.service));
+    let outages = block_on(store.acknowledge(&config.feed, is_selected, ack.undo, invocation.now))??;
     if outages.is_empty() {
         let names: Vec<String> = services.iter().map(|name| printable(name)).collect();
         let verb = if names.len() == 1 { "has" } else { "have" };

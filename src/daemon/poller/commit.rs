@@ -45,11 +45,8 @@ impl Poller {
         };
         let mut changes = Vec::new();
         for slice in update.slices(&state.beliefs) {
-            let polls = state.unwritten_polls;
-            store.commit(&state.beliefs, &slice, &channels, state.coverage, polls, now).await?;
-            state.mark_written(now);
             changes.extend_from_slice(&slice.changes);
-            slice.apply(&mut state.beliefs);
+            state.commit(store, slice, &channels, now).await?;
             yield_now().await;
         }
         Ok(changes)

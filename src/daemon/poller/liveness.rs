@@ -32,13 +32,12 @@ impl Poller {
             FeedHealth::Readable { .. } => Some(now),
             FeedHealth::Unreadable { .. } | FeedHealth::Unknown => store.last_readable(&beliefs.feed).await?,
         };
-        let report = |polls: u64| Change {
-            message: polls.to_string(),
+        let report = Change {
             began_at: Some(last),
             ended_at: last_good,
             ..Change::liveness(beliefs.feed.clone(), &tracking::troubled_services(beliefs, &self.watch), now)
         };
-        store.report_liveness(&report, &|change| policy::matching(&self.routes, change), now).await?;
+        store.report_liveness(report, &|change| policy::matching(&self.routes, change), now).await?;
         self.state.liveness_at = Some(now);
         Ok(())
     }

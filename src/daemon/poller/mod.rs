@@ -152,6 +152,7 @@ impl Poller {
     /// Prepares the database, and loads its outages for the events in the document.
     async fn prepare(&mut self, poll: &PollContext<'_>, fetch: &Fetch) -> rusqlite::Result<()> {
         let store = poll.store;
+        self.state.catch_up(store).await?;
         store.keep_file().await?;
         let configured: Vec<&str> = self.routes.iter().map(|route| route.channel.as_str()).collect();
         store.give_up_absent(&configured, poll.now).await?;

@@ -1,7 +1,5 @@
 //! The reminder step: puts due reminders of ongoing outages into the outbox.
 
-use tokio::task::yield_now;
-
 use super::{PollContext, Poller, PollerState};
 use crate::cause::Cause as _;
 use crate::model::{Change, Outage, ServiceKey};
@@ -36,12 +34,11 @@ impl Poller {
         }
         for route in &self.routes {
             let Some(every) = route.policy.remind_every else { continue };
-            yield_now().await;
-            let is_wanted = |outage: &Outage| {
-                route.policy.accepts_watched(&ServiceKey::new(&outage.service), &self.watch)
-            };
+            let (policy, watch) = (route.policy.clone(), self.watch.clone());
+            let is_wanted =
+                move |outage: &Outage| policy.accepts_watched(&ServiceKey::new(&outage.service), &watch);
             let channel = &route.channel;
-            let due = poll.store.remind(&beliefs.feed, channel, every, &is_wanted, poll.now).await?;
+            let due = poll.store.remind(&beliefs.feed, channel, every, is_wanted, poll.now).await?;
             reminders.extend(due);
         }
         Ok(reminders)

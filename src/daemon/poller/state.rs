@@ -5,8 +5,8 @@ use jiff::{SignedDuration, Timestamp};
 use crate::cause::Cause as _;
 use crate::clock::Elapsed;
 use crate::model::{Beliefs, Change, Document};
-use crate::store::{Coverage, Store};
-use crate::tracking::{self, Pending};
+use crate::store::{Coverage, Routing, Store};
+use crate::tracking::{self, Pending, Update};
 
 /// Longest time between two writes of the coverage. A power failure loses at most this much of it.
 const CHECKPOINT: SignedDuration = SignedDuration::from_hours(1);
@@ -32,6 +32,8 @@ pub struct PollerState {
     pub(super) liveness_at: Option<Timestamp>,
     /// The clock change that is not in the database yet.
     unwritten_set_by: SignedDuration,
+    /// A commit failed or was not waited for, so the database may be ahead of the beliefs.
+    is_behind: bool,
 }
 
 impl PollerState {
@@ -48,14 +50,45 @@ impl PollerState {
             unwritten_polls: 0,
             liveness_at: None,
             unwritten_set_by: SignedDuration::ZERO,
+            is_behind: false,
         }
     }
 
     /// Writes the coverage up to the last poll: at a stop, and before a sleep ends the coverage.
     pub async fn checkpoint(&mut self, store: &Store) -> rusqlite::Result<()> {
+        self.checkpoint_as(self.coverage, store).await
+    }
+
+    async fn checkpoint_as(&mut self, coverage: Coverage, store: &Store) -> rusqlite::Result<()> {
         if let Some(last) = self.last_poll {
-            store.checkpoint(&self.beliefs, self.coverage, self.unwritten_polls, last).await?;
+            store.checkpoint(&self.beliefs, coverage, self.unwritten_polls, last).await?;
             self.unwritten_polls = 0;
+        }
+        Ok(())
+    }
+
+    /// Commits an update and applies it. If the commit fails, or if the caller is dropped meanwhile, the
+    /// next step reads the beliefs again.
+    pub(super) async fn commit(
+        &mut self,
+        store: &Store,
+        update: Update,
+        routing: Routing<'_>,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        self.is_behind = true;
+        store.commit(&self.beliefs, &update, routing, self.coverage, self.unwritten_polls, now).await?;
+        self.is_behind = false;
+        self.mark_written(now);
+        update.apply(&mut self.beliefs);
+        Ok(())
+    }
+
+    /// Reads the beliefs again if the database may be ahead of them.
+    pub(super) async fn catch_up(&mut self, store: &Store) -> rusqlite::Result<()> {
+        if self.is_behind {
+            self.beliefs = store.beliefs(&self.beliefs.feed).await?;
+            self.is_behind = false;
         }
         Ok(())
     }
@@ -74,6 +107,7 @@ impl PollerState {
     /// that cannot be written is an error, and is accounted for at the next poll.
     pub(super) async fn account_for(&mut self, store: &Store, elapsed: Elapsed) -> rusqlite::Result<()> {
         let Some(last) = self.last_poll else { return Ok(()) };
+        self.catch_up(store).await?;
         match elapsed.set_by {
             Some(by) => {
                 // In whole seconds, like all times.
@@ -82,6 +116,7 @@ impl PollerState {
                 let mut pending = self.pending.clone();
                 let update = tracking::clock_set(&self.beliefs, &mut pending, whole);
                 self.unwritten_set_by = by;
+                // If the caller is dropped here, the next poll writes the same times once more.
                 let no_channels = |_: &Change| Vec::new();
                 store.commit(&self.beliefs, &update, &no_channels, self.coverage, 0, last).await?;
                 self.unwritten_set_by = SignedDuration::ZERO;
@@ -89,7 +124,9 @@ impl PollerState {
                 update.apply(&mut self.beliefs);
             }
             None if elapsed.slept => {
-                if let Err(error) = self.checkpoint(store).await {
+                // First, because the caller may be dropped while this waits.
+                let coverage = std::mem::replace(&mut self.coverage, Coverage::Begins);
+                if let Err(error) = self.checkpoint_as(coverage, store).await {
                     tracing::error!("cannot write to the database: {}", error.reason());
                 }
             }

@@ -695,9 +695,10 @@ impl Sim {
 
     /// Acknowledges the ongoing outages of a service, or undoes that. Returns the message ids.
     pub async fn ack(&mut self, service: &str, undo: bool) -> Vec<String> {
-        let is_meant = |outage: &Outage| ServiceKey::new(&outage.service) == ServiceKey::new(service);
+        let service = ServiceKey::new(service);
+        let is_meant = move |outage: &Outage| ServiceKey::new(&outage.service) == service;
         let store = self.store();
-        let meant = store.acknowledge(&Sim::feed(), &is_meant, undo, self.now()).await.expect("written");
+        let meant = store.acknowledge(&Sim::feed(), is_meant, undo, self.now()).await.expect("written");
         self.wake();
         meant.into_iter().map(|outage| outage.message_id).collect()
     }
