@@ -7,6 +7,10 @@ use crate::tls;
 
 const USER_AGENT: &str = concat!("statusd/", env!("CARGO_PKG_VERSION"));
 
+/// hyper's error message for a connection that closed before the response. The error type is private.
+/// `tests/it/webhook.rs` checks that hyper still uses this message.
+pub const CLOSED_EARLY: &str = "connection closed before message completed";
+
 /// Returns a builder for several requests in a row, which may reuse a connection.
 pub fn builder() -> ClientBuilder {
     tls::install_provider();

@@ -77,6 +77,19 @@ impl ChangeKind {
         ChangeKind::Test,
     ];
 
+    /// Returns true for a change about something that is over, which must not read as ongoing without an end.
+    pub fn is_over(self) -> bool {
+        matches!(
+            self,
+            ChangeKind::Ended
+                | ChangeKind::Missed
+                | ChangeKind::Over
+                | ChangeKind::Noted
+                | ChangeKind::Corrected
+                | ChangeKind::Readable
+        )
+    }
+
     /// Returns the word for JSON, keys and the database.
     pub fn as_str(self) -> &'static str {
         match self {

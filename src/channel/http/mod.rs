@@ -35,9 +35,6 @@ const BODY_MAX_BYTES: usize = 4 * 1024;
 const REASON_MAX_CHARS: usize = 200;
 /// Shorter parts of a URL ("v1", "hook") are not secret, and redacting them would damage the text.
 const SECRET_MIN_BYTES: usize = 6;
-/// hyper's error message for a connection that closed before the response. The error type is private.
-/// `tests/it/webhook.rs` checks that hyper still uses this message.
-const CLOSED_EARLY: &str = "connection closed before message completed";
 
 /// An HTTP server: its URL, a client for it, and the secrets to redact.
 pub struct HttpTarget {
@@ -264,7 +261,7 @@ fn is_not_http(error: &reqwest::Error) -> bool {
         return false;
     }
     // Both are forms of a broken connection.
-    !chain(error).any(|cause| cause.is::<io::Error>() || cause.to_string() == CLOSED_EARLY)
+    !chain(error).any(|cause| cause.is::<io::Error>() || cause.to_string() == http::CLOSED_EARLY)
 }
 
 #[cfg(test)]

@@ -133,7 +133,7 @@ pub fn times(news: &News, ctx: &RenderContext) -> String {
         (ChangeKind::Withdrawn, _) => {
             format!("Not listed since {}.", when(change.seen_at, ctx.now, ctx.zone))
         }
-        (kind, Some(_)) if is_over(kind) || is_maintenance(change) => span_sentence(change, ctx),
+        (kind, Some(_)) if kind.is_over() || is_maintenance(change) => span_sentence(change, ctx),
         (_, Some(began)) => since_words(began, ctx),
         (_, None) => format!("Seen at {}.", when(change.seen_at, ctx.now, ctx.zone)),
     }
@@ -291,22 +291,9 @@ fn is_maintenance(change: &Change) -> bool {
     change.outage_kind.as_ref().is_some_and(EventKind::is_maintenance)
 }
 
-/// Returns true for a change about something that is over, which must not read as ongoing without an end.
-fn is_over(kind: ChangeKind) -> bool {
-    matches!(
-        kind,
-        ChangeKind::Ended
-            | ChangeKind::Missed
-            | ChangeKind::Over
-            | ChangeKind::Noted
-            | ChangeKind::Corrected
-            | ChangeKind::Readable
-    )
-}
-
 /// Returns `from 08:15 to 10:04 (1 h 49 min)`, or the known part of it.
 fn span(change: &Change, ctx: &RenderContext) -> String {
-    time_format::span(change.began_at, change.ended_at, is_over(change.kind), ctx.now, ctx.zone)
+    time_format::span(change.began_at, change.ended_at, change.kind.is_over(), ctx.now, ctx.zone)
 }
 
 /// Returns the span as a sentence.

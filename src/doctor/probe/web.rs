@@ -86,13 +86,7 @@ impl HttpError {
         match io {
             Some(io) if error.is_connect() => HttpError::Connect(ConnectError::of(io)),
             Some(_) => HttpError::CutOff,
-            // The type is private to `hyper`, so its message is compared
-            // (`network::cannot_tell_about_a_portal_without_a_complete_response`).
-            None if chain(error)
-                .any(|cause| cause.to_string() == "connection closed before message completed") =>
-            {
-                HttpError::CutOff
-            }
+            None if chain(error).any(|cause| cause.to_string() == http::CLOSED_EARLY) => HttpError::CutOff,
             None => HttpError::NotHttp,
         }
     }

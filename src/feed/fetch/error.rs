@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 use super::FetchLimits;
 use crate::cause::chain;
 use crate::feed::parse::Unreadable;
+use crate::http;
 use crate::model::Fault;
 use crate::text;
 use crate::tls::{self, TlsProblem};
@@ -272,7 +273,7 @@ fn from_message(cause: &(dyn Error + 'static)) -> Option<FailureKind> {
         message if message.starts_with("tunnel error: ") || message.contains("socks proxy") => {
             Some(FailureKind::Proxy)
         }
-        "connection closed before message completed" => Some(FailureKind::CutOff),
+        http::CLOSED_EARLY => Some(FailureKind::CutOff),
         _ => None,
     }
 }

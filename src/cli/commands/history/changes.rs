@@ -118,18 +118,9 @@ fn style(change: &Change) -> Style {
 
 /// Returns the duration of an event that is over. A planned end gives no duration.
 fn lasted_s(change: &Change) -> Option<i64> {
-    let is_over = matches!(
-        change.kind,
-        ChangeKind::Ended
-            | ChangeKind::Missed
-            | ChangeKind::Over
-            | ChangeKind::Noted
-            | ChangeKind::Corrected
-            | ChangeKind::Readable
-    );
     let (began, ended) = (change.began_at?, change.ended_at?);
     // Apple sometimes gives an end before the start.
-    (is_over && ended >= began).then(|| ended.duration_since(began).as_secs())
+    (change.kind.is_over() && ended >= began).then(|| ended.duration_since(began).as_secs())
 }
 
 /// Returns the time from Apple's start to the first poll that had the event; only for its first change.
