@@ -5,6 +5,8 @@
 //! the same key and the same bytes. An outcome that cannot be recorded is kept, and is recorded before
 //! anything else is sent (`tests/it/outbox.rs`).
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -57,8 +59,9 @@ pub struct Receiver {
 /// The outcome of an attempt that is not in the database yet.
 #[derive(Debug)]
 struct Unrecorded {
-    notice_id: i64,
+    attempt_id: i64,
     settled: Settled,
+    took: Duration,
     at: Timestamp,
     round: Round,
 }
@@ -142,13 +145,14 @@ pub async fn once(
             receiver.channel.reachability.probe_at(clock()).into_iter().chain([due_at]).min()
         }
         Begun::Message(attempt) => {
+            let begun = Instant::now();
             let outcome = receiver.channel.send(&notice(&attempt)).await;
-            let now = clock();
+            let (took, now) = (begun.elapsed(), clock());
             receiver.channel.reachability.record_attempt(&outcome, now);
             let settled = retry::settled(&attempt, &outcome, jitter, now);
             let round = Round::Attempted { key: attempt.notice.key, attempt: attempt.number, outcome };
             receiver.unrecorded =
-                Some(Unrecorded { notice_id: attempt.notice_id, settled, at: now, round: round.clone() });
+                Some(Unrecorded { attempt_id: attempt.id, settled, took, at: now, round: round.clone() });
             record_outcome(store, receiver).await?;
             return Ok(round);
         }
@@ -161,8 +165,8 @@ pub async fn once(
 /// Records the outcome of the newest attempt if that was not possible before, and returns it. On an error
 /// the outcome is kept, because a notice with a known outcome must not be sent again.
 async fn record_outcome(store: &Store, receiver: &mut Receiver) -> rusqlite::Result<Option<Round>> {
-    if let Some(Unrecorded { notice_id, settled, at, .. }) = &receiver.unrecorded {
-        store.settle(*notice_id, settled, *at).await?;
+    if let Some(Unrecorded { attempt_id, settled, took, at, .. }) = &receiver.unrecorded {
+        store.settle(*attempt_id, settled, *took, *at).await?;
     }
     Ok(receiver.unrecorded.take().map(|outcome| outcome.round))
 }

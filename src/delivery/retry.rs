@@ -92,6 +92,7 @@ mod tests {
                 payload: String::new(),
             };
             let attempt = Attempt {
+                id: 1,
                 notice_id: 1,
                 number,
                 notice,

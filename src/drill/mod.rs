@@ -285,6 +285,6 @@ async fn deliver_one(
         ) => Settled::GivenUp { detail: detail.clone() },
         None => Settled::Sent { receipt: None, detail: String::new() },
     };
-    store.settle(attempt.notice_id, &settled, change.at).await?;
+    store.settle(attempt.id, &settled, begun.elapsed(), change.at).await?;
     Ok(Some(Sent { notice, outcome, took: begun.elapsed() }))
 }

@@ -10,12 +10,13 @@ use super::root_pages;
 /// "stsd" in the file's header; identifies our files.
 pub const APPLICATION_ID: i32 = 0x7374_7364;
 /// The migrations to schema 1, 2 and so on.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema/1.sql"),
     include_str!("schema/2.sql"),
     include_str!("schema/3.sql"),
     include_str!("schema/4.sql"),
     concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql")),
+    include_str!("schema/6.sql"),
 ];
 pub fn identity(connection: &Connection) -> rusqlite::Result<(i32, i32)> {
     let pragma = |name: &str| connection.query_row(&format!("PRAGMA {name}"), params![], |row| row.get(0));

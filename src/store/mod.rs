@@ -9,6 +9,7 @@
 
 mod absent_channels;
 mod alarms;
+mod attempts;
 mod batch;
 mod beliefs;
 mod cause;
@@ -51,6 +52,7 @@ use open_database::OpenDatabase;
 use worker::Worker;
 
 pub use alarms::ShownAlarm;
+pub use attempts::StoredAttempt;
 pub use batch::{Batching, Waiting};
 pub use files::{DATABASE, Opened};
 pub use notices::{Attempt, RenderedNotice};

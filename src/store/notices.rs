@@ -6,6 +6,7 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Result, Row, Transaction, params};
 
+use super::attempts;
 use super::batch::{self, Batching, Earlier, Waiting};
 use super::rows::{self, time};
 use crate::model::Severity;
@@ -23,6 +24,7 @@ pub struct RenderedNotice {
 /// An attempt to send, already recorded as if it will fail.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
+    pub id: i64,
     pub notice_id: i64,
     /// Attempts so far, including this one.
     pub number: u32,
@@ -53,7 +55,8 @@ pub fn detach_dropped(transaction: &Transaction, notice_id: i64) -> Result<bool>
 
 pub fn detach(transaction: &Transaction, notice_id: i64) -> Result<()> {
     let sql = "UPDATE delivery SET notice_id = NULL WHERE notice_id = ?1";
-    transaction.execute(sql, [notice_id]).map(drop)
+    transaction.execute(sql, [notice_id])?;
+    attempts::detach(transaction, notice_id)
 }
 
 /// Deletes a notice that is older than `max_age`. Returns whether it was.
@@ -101,6 +104,7 @@ pub fn compose(
         transaction.execute("DELETE FROM notice WHERE id = ?1", [notice_id])?;
         return Ok(None);
     }
+    attempts::attach(transaction, notice_id)?;
     let waiting = batch::load(transaction, channel, batching, notice_id)?;
     let mut notice = render(&Waiting { is_recomposed, ..waiting });
     let key = notice.key.clone();
@@ -133,12 +137,13 @@ pub fn compose(
 
 pub fn attempt(
     transaction: &Transaction,
-    notice_id: i64,
+    (id, notice_id): (i64, i64),
     number: u32,
     waiting_since: Timestamp,
 ) -> Result<Attempt> {
     transaction.query_row("SELECT * FROM notice WHERE id = ?1", [notice_id], |row: &Row| {
         Ok(Attempt {
+            id,
             notice_id,
             number,
             notice: RenderedNotice {

@@ -3,10 +3,13 @@
 //! A channel has at most one notice in flight, and its oldest delivery decides when the notice is due, so
 //! an end never overtakes its start. Every delivery ends as sent or given up.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Transaction, params};
 
 use super::Store;
+use super::attempts;
 use super::batch::{Batching, HELD_BACK, Waiting};
 use super::notices::{self, Attempt, RenderedNotice};
 use super::open_database::OpenDatabase;
@@ -131,10 +134,24 @@ impl Store {
         self.run(move |database| begin(database, &channel, batching, &render, &next, now)).await
     }
 
-    /// Records the outcome of an attempt.
-    pub async fn settle(&self, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
+    /// Records the outcome of an attempt, which took so long. Does nothing if it was recorded before.
+    pub async fn settle(
+        &self,
+        attempt_id: i64,
+        settled: &Settled,
+        took: Duration,
+        now: Timestamp,
+    ) -> Result<()> {
         let settled = settled.clone();
-        self.run(move |database| settle(database, notice_id, &settled, now)).await
+        let settle = move |database: &OpenDatabase| {
+            let transaction = database.transaction()?;
+            match attempts::complete(&transaction, attempt_id, &settled, took)? {
+                Some(notice_id) => settle(&transaction, notice_id, &settled, now)?,
+                None => return Ok(()),
+            }
+            transaction.commit()
+        };
+        self.run(settle).await
     }
 
     /// Makes the deliveries of a change due now, on one channel or all, including given-up ones. Includes
@@ -198,36 +215,36 @@ fn begin(
         "UPDATE delivery SET attempts = ?1, due_at = ?2 WHERE notice_id = ?3 AND state = 'pending'",
         params![number, next(number).to_string(), notice_id],
     )?;
+    let id = attempts::add(&transaction, channel, notice_id, number, now)?;
     let attempt = Attempt {
         is_fresh: head.notice_id.is_none() && !is_recomposed,
-        ..notices::attempt(&transaction, notice_id, number, head.created_at)?
+        ..notices::attempt(&transaction, (id, notice_id), number, head.created_at)?
     };
     transaction.commit()?;
     Ok(Some(attempt))
 }
 
-fn settle(database: &OpenDatabase, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
-    let transaction = database.transaction()?;
+fn settle(transaction: &Transaction, notice_id: i64, settled: &Settled, now: Timestamp) -> Result<()> {
     match settled {
         Settled::Sent { receipt, detail } => {
             // Dropped while being sent, which is too late.
             let sql = "UPDATE delivery SET state = 'pending' WHERE notice_id = ?1 AND answer = ?2";
             transaction.execute(sql, params![notice_id, DROPPED])?;
-            finish(&transaction, notice_id, "sent", detail, now)?;
+            finish(transaction, notice_id, "sent", detail, now)?;
             transaction
                 .execute("UPDATE notice SET receipt = ?1 WHERE id = ?2", params![receipt, notice_id])?;
         }
-        Settled::GivenUp { detail } => finish(&transaction, notice_id, "given_up", detail, now)?,
+        Settled::GivenUp { detail } => finish(transaction, notice_id, "given_up", detail, now)?,
         Settled::Expired { before, detail } => {
             let younger = transaction.execute(
                 "UPDATE delivery SET notice_id = NULL, attempts = 0, due_at = ?1
                  WHERE notice_id = ?2 AND state = 'pending' AND created_at > ?3",
                 params![now.to_string(), notice_id, before.to_string()],
             )?;
-            finish(&transaction, notice_id, "given_up", detail, now)?;
+            finish(transaction, notice_id, "given_up", detail, now)?;
             if younger > 0 {
                 // The next notice will contain the younger ones, so a retry composes this one again.
-                notices::detach(&transaction, notice_id)?;
+                notices::detach(transaction, notice_id)?;
             }
         }
         Settled::Later { due_at, recompose, is_unclear, detail } => {
@@ -240,11 +257,11 @@ fn settle(database: &OpenDatabase, notice_id: i64, settled: &Settled, now: Times
                 transaction.execute(sql, [notice_id])?;
             }
             if *recompose {
-                notices::delete(&transaction, notice_id)?;
+                notices::delete(transaction, notice_id)?;
             }
         }
     }
-    transaction.commit()
+    Ok(())
 }
 
 fn retry(database: &OpenDatabase, change_id: i64, channel: Option<&str>, now: Timestamp) -> Result<usize> {
@@ -351,7 +368,7 @@ mod tests {
         let begun = store.begin("log", batching, compose, move |_| now, now).await;
         let attempt = begun.expect("written").expect("something waits");
         let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: String::new() };
-        store.settle(attempt.notice_id, &sent, now).await.expect("written");
+        store.settle(attempt.id, &sent, Duration::ZERO, now).await.expect("written");
         steps.load(Ordering::Relaxed)
     }
 

@@ -315,6 +315,8 @@ const LOST_DELIVERIES: &str = "SELECT count(*) FROM delivery WHERE change_id NOT
 const REPAIR_REFERENCES: &str = "
     DELETE FROM delivery WHERE change_id NOT IN (SELECT id FROM change);
     UPDATE delivery SET notice_id = NULL WHERE notice_id NOT IN (SELECT id FROM notice);
+    DELETE FROM attempt WHERE (change_id, channel) NOT IN (SELECT change_id, channel FROM delivery);
+    UPDATE attempt SET notice_id = NULL WHERE notice_id NOT IN (SELECT id FROM notice);
     INSERT OR IGNORE INTO outage (feed, service_key, message_id, occurrence, service, kind, phase, began_at,
         ended_at, first_seen_at, users_affected, message, counts)
     SELECT feed, service_key, message_id, occurrence, service, coalesce(outage_kind, 'Other'),
@@ -349,6 +351,7 @@ mod tests {
         include_str!("schema/4.sql")
     );
     const SCHEMA_5: &str = concat!(include_str!("schema/5.sql"), include_str!("renamed-words.sql"));
+    const SCHEMA_6: &str = include_str!("schema/6.sql");
     const OLD_WORDS: &str = "
         INSERT INTO feed (feed, sight, sight_since, told) VALUES
             ('a', 'sighted', '2026-03-01T09:00:00Z', 0), ('b', 'blind', '2026-03-02T09:00:00Z', 1),
@@ -402,7 +405,7 @@ mod tests {
         damaged.execute_batch(&format!("{SCHEMA_4}{OLD_WORDS}")).expect("schema 4");
         drop(damaged);
         let into = Connection::open_in_memory().expect("a database");
-        into.execute_batch(&format!("{SCHEMA_4}{SCHEMA_5}")).expect("schema 5");
+        into.execute_batch(&format!("{SCHEMA_4}{SCHEMA_5}{SCHEMA_6}")).expect("schema 6");
         let recovered =
             recover(&path("damaged"), &path("damaged-wal"), &path("scratch"), &into, &Observer::none())
                 .expect("rows");

@@ -1,4 +1,5 @@
-//! Deletes old deliveries, notices and coverage, a few rows in each transaction.
+//! Deletes old deliveries, notices and coverage, a few rows in each transaction. Attempts are deleted with
+//! their delivery or notice.
 //!
 //! Outages and changes are kept, and so is every row that a later notice or the history needs
 //! (`the_history_is_the_same_before_and_after`). SQLite reuses the freed pages; the file does not shrink. A
@@ -248,6 +249,11 @@ mod tests {
                     "INSERT INTO delivery VALUES (?1, ?2, ?3, ?4, ?4, 1, NULL, ?5, ?6)",
                     params![id, channel, state, day(at).to_string(), notice, settled],
                 );
+                self.execute(
+                    "INSERT INTO attempt (channel, change_id, notice_id, number, started_at)
+                     VALUES (?1, ?2, ?3, 1, ?4)",
+                    params![channel, id, notice, day(at).to_string()],
+                );
             }
         }
 
@@ -312,6 +318,7 @@ mod tests {
         assert_eq!(rows.deliveries(), ["1 b sent", "3 b sent", "5 a given_up"], "the first of each outage");
         let notices = rows.list("SELECT key || ' ' || channel FROM notice");
         assert_eq!(notices, ["key/5 a"], "a retry sends the same bytes");
+        assert_eq!(rows.list("SELECT change_id || ' ' || channel FROM attempt"), ["5 a"]);
         let spans = rows.list("SELECT from_at FROM coverage");
         assert_eq!(spans, [day(1), day(6), day(11)].map(|day| day.to_string()));
         assert_eq!(rows.list("SELECT key FROM change").len(), 7, "changes are kept");

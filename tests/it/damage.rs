@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::common::doc::Doc;
 use jiff::{SignedDuration, Timestamp};
@@ -97,17 +98,17 @@ fn batching(channel: &str) -> Batching {
     if channel == "desktop" { ALL } else { Batching::PerChange }
 }
 
-/// Begins an attempt. Returns the id of its notice.
+/// Begins an attempt. Returns its id.
 async fn begin(store: &Store, channel: &str, now: Timestamp) -> Option<i64> {
     let next = move |_| now + SignedDuration::from_secs(5);
     let begun = store.begin(channel, batching(channel), compose, next, now).await;
-    begun.expect("the database works").map(|attempt| attempt.notice_id)
+    begun.expect("the database works").map(|attempt| attempt.id)
 }
 
 async fn send(store: &Store, channel: &str, now: Timestamp) -> bool {
-    let Some(notice_id) = begin(store, channel, now).await else { return false };
+    let Some(attempt_id) = begin(store, channel, now).await else { return false };
     let sent = Settled::Sent { receipt: Some("1".to_owned()), detail: "taken".to_owned() };
-    store.settle(notice_id, &sent, now).await.expect("recorded");
+    store.settle(attempt_id, &sent, Duration::ZERO, now).await.expect("recorded");
     true
 }
 

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::thread::{JoinHandle, spawn};
+use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
@@ -14,7 +15,7 @@ use statusd::delivery::policy::Policy;
 use statusd::delivery::{self, Receiver, Round};
 use statusd::model::{Change, ChangeKind, Edition, EventKind, FeedId, Severity};
 use statusd::setting::SettingError;
-use statusd::store::{Batching, RenderedNotice, Settled, Store, Waiting};
+use statusd::store::{Attempt, Batching, RenderedNotice, Settled, Store, Waiting};
 use statusd::tracking::watchlist::Watchlist;
 
 /// The batching of every channel for people except the desktop.
@@ -162,18 +163,18 @@ async fn an_end_does_not_replace_the_bubble_of_another_outage() {
         let begun = store.begin("desktop", DIGEST, compose, |_| at(START), at(START)).await;
         begun.expect("written").expect("something to say")
     };
-    let shown = async |notice_id, receipt: &str| {
+    let shown = async |attempt_id, receipt: &str| {
         let settled = Settled::Sent { receipt: Some(receipt.to_owned()), detail: String::new() };
-        store.settle(notice_id, &settled, at(START)).await.expect("written");
+        store.settle(attempt_id, &settled, Duration::ZERO, at(START)).await.expect("written");
     };
     for service in ["iCloud Backup", "Photos"] {
         announce(&store, &channel, &change(service, ChangeKind::Began, at(START))).await;
     }
-    shown(begin().await.notice_id, "both are down").await;
+    shown(begin().await.id, "both are down").await;
     announce(&store, &channel, &change("Photos", ChangeKind::Ended, at(START))).await;
     let end = begin().await;
     assert_eq!(end.replaces, None);
-    shown(end.notice_id, "Photos is fixed").await;
+    shown(end.id, "Photos is fixed").await;
     announce(&store, &channel, &change("Photos", ChangeKind::Reopened, at(START))).await;
     assert_eq!(begin().await.replaces.as_deref(), Some("Photos is fixed"));
 }
@@ -241,18 +242,18 @@ async fn does_not_resend_if_the_outcome_cannot_be_recorded() {
 }
 
 /// Returns a store with a notice about these services in flight.
-async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, i64) {
+async fn in_flight(folder: &std::path::Path, services: &[&str]) -> (Store, Attempt) {
     let store = Store::open(folder, at(START)).expect("a store").store;
     let channel = Channel::new("desktop", Audience::People, Desktop::new());
     for service in services {
         announce(&store, &channel, &change(service, ChangeKind::Began, at(START))).await;
     }
-    let notice_id = begin(&store).await.expect("a message").notice_id;
-    (store, notice_id)
+    let attempt = begin(&store).await.expect("a message");
+    (store, attempt)
 }
 
 /// Begins an attempt on `desktop`; the title of the notice names its services.
-async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
+async fn begin(store: &Store) -> Option<Attempt> {
     let compose = |waiting: &Waiting| RenderedNotice {
         key: waiting.changes[0].key(),
         title: waiting.changes.iter().map(|change| change.service.as_str()).collect::<Vec<_>>().join(", "),
@@ -263,9 +264,9 @@ async fn begin(store: &Store) -> Option<statusd::store::Attempt> {
     store.begin("desktop", DIGEST, compose, |_| at(START), at(START)).await.expect("written")
 }
 
-async fn sent(store: &Store, notice_id: i64) {
+async fn sent(store: &Store, attempt_id: i64) {
     let settled = Settled::Sent { receipt: None, detail: "shown".to_owned() };
-    store.settle(notice_id, &settled, at(START)).await.expect("written");
+    store.settle(attempt_id, &settled, Duration::ZERO, at(START)).await.expect("written");
 }
 
 async fn states(store: &Store) -> Vec<String> {
@@ -283,17 +284,17 @@ async fn dropping_one_change_of_a_digest_sends_the_others() {
         assert_eq!(store.give_up(dropped, None, at(START)).await.expect("written"), 1);
         let attempt = begin(&store).await.expect("a message");
         assert_eq!(attempt.notice.title, rest);
-        assert_ne!(attempt.notice_id, old);
+        assert_ne!(attempt.notice_id, old.notice_id);
         assert_ne!(attempt.notice.key, before.key, "other bytes have another key");
         let again = begin(&store).await.expect("a message");
         assert_eq!(again.notice, attempt.notice, "the same notice again");
-        sent(&store, attempt.notice_id).await;
+        sent(&store, attempt.id).await;
         // A retry of the dropped change alone needs a new key, because the bytes differ.
         assert_eq!(store.retry(dropped, None, at(START)).await.expect("written"), 1);
         let retried = begin(&store).await.expect("a message");
         assert!(!retried.notice.title.contains(','), "{}", retried.notice.title);
         assert!(![&before.key, &attempt.notice.key].contains(&&retried.notice.key));
-        sent(&store, retried.notice_id).await;
+        sent(&store, retried.id).await;
         assert_eq!(states(&store).await, ["Mail sent", "Photos sent", "Siri sent"]);
     }
 }
@@ -301,20 +302,20 @@ async fn dropping_one_change_of_a_digest_sends_the_others() {
 #[tokio::test]
 async fn an_undone_drop_leaves_the_notice_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let (store, first) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     let before = begin(&store).await.expect("a message").notice;
     store.give_up(1, None, at(START)).await.expect("written");
     store.retry(1, None, at(START)).await.expect("written");
     let attempt = begin(&store).await.expect("a message");
-    assert_eq!((attempt.notice_id, attempt.notice), (notice_id, before));
+    assert_eq!((attempt.notice_id, attempt.notice), (first.notice_id, before));
 }
 
 #[tokio::test]
 async fn a_delivery_dropped_while_being_sent_counts_as_sent() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let (store, first) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     store.give_up(1, None, at(START)).await.expect("written");
-    sent(&store, notice_id).await;
+    sent(&store, first.id).await;
     assert_eq!(states(&store).await, ["Mail sent", "Photos sent"]);
     assert_eq!(begin(&store).await, None);
 }
@@ -322,14 +323,14 @@ async fn a_delivery_dropped_while_being_sent_counts_as_sent() {
 #[tokio::test]
 async fn retrying_one_change_resends_the_whole_notice_unchanged() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (store, notice_id) = in_flight(folder.path(), &["Mail", "Photos"]).await;
+    let (store, first) = in_flight(folder.path(), &["Mail", "Photos"]).await;
     let refused = Settled::GivenUp { detail: "wrong token".to_owned() };
     let before = begin(&store).await.expect("a message").notice;
-    store.settle(notice_id, &refused, at(START)).await.expect("written");
+    store.settle(first.id, &refused, Duration::ZERO, at(START)).await.expect("written");
     assert_eq!(store.retry(2, None, at(START)).await.expect("written"), 1);
     let attempt = begin(&store).await.expect("a message");
-    assert_eq!((attempt.notice_id, attempt.notice), (notice_id, before));
-    sent(&store, notice_id).await;
+    assert_eq!((attempt.notice_id, &attempt.notice), (first.notice_id, &before));
+    sent(&store, attempt.id).await;
     assert_eq!(states(&store).await, ["Mail sent", "Photos sent"]);
     assert_eq!(store.retry(1, None, at(START)).await.expect("written"), 0, "what was sent stays sent");
 }
@@ -403,7 +404,7 @@ async fn deliver_all(store: &Store, channel: &str) -> Vec<String> {
         let begun = store.begin(channel, DIGEST, compose, |_| at(START), at(START)).await;
         let Some(attempt) = begun.expect("written") else { return messages };
         let sent = Settled::Sent { receipt: None, detail: String::new() };
-        store.settle(attempt.notice_id, &sent, at(START)).await.expect("written");
+        store.settle(attempt.id, &sent, Duration::ZERO, at(START)).await.expect("written");
         messages.push(attempt.notice.title);
     }
 }

@@ -14,7 +14,7 @@ use crate::delivery::message::{RenderContext, line};
 use crate::delivery::payload::{self, VERSION};
 use crate::exit_code::WRONG_USAGE;
 use crate::status_socket;
-use crate::store::{DROPPED, Snooze, StoredDelivery};
+use crate::store::{DROPPED, Snooze, StoredAttempt, StoredDelivery};
 use crate::text::counted;
 
 use crate::cli::args::{OutboxArgs, OutboxCommand};
@@ -24,6 +24,8 @@ use crate::cli::state::config_with_state;
 use crate::cli::terminal::{Cell, Style, Terminal};
 
 const INDENT: usize = 2;
+/// The text of an attempt without an outcome.
+const CUT_SHORT: &str = "In progress, or cut short: statusd ended before it recorded the outcome";
 
 pub fn run(outbox: &OutboxArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let config = config_with_state(invocation)?;
@@ -181,8 +183,11 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     let mut deliveries = block_on(store.deliveries_with(id))??;
     deliveries.retain(|delivery| delivery.id == id);
     let Some(first) = deliveries.first() else { return Err(unknown(id)) };
+    let attempts = block_on(store.attempts(id))??;
     if json {
-        return Ok(Output::done(format!("{:#}\n", document(&deliveries, &terminal))));
+        let mut document = document(&deliveries, &terminal);
+        add_attempts(&mut document, &attempts);
+        return Ok(Output::done(format!("{document:#}\n")));
     }
     let context = RenderContext { now: terminal.now, zone: terminal.zone, is_drill: false };
     let mut text = terminal.paragraph(0, &printable(&line(&first.change, &context)));
@@ -193,7 +198,67 @@ fn show(id: i64, json: bool, config: &Config, invocation: &Invocation) -> Result
     all.retain(|delivery| delivery.id < id);
     all.extend(deliveries);
     text.push_str(&draw(&all, Some(id), &holds, &terminal));
+    text.push_str(&draw_attempts(&attempts, &terminal));
     Ok(Output::done(text))
+}
+
+/// Prints the attempts of each channel, with the answers below.
+fn draw_attempts(attempts: &[StoredAttempt], terminal: &Terminal) -> String {
+    let mut text = String::new();
+    for of_channel in attempts.chunk_by(|one, next| one.channel == next.channel) {
+        text.push_str(&format!("\nAttempts on {}:\n", printable(&of_channel[0].channel)));
+        let cells: Vec<Vec<Cell>> = of_channel.iter().map(|attempt| attempt_row(attempt, terminal)).collect();
+        let mut lines = terminal.rows(&["NUMBER", "TIME", "DURATION", "OUTCOME"], &cells, 1).into_iter();
+        text.push_str(&lines.next().unwrap_or_default());
+        let mut last = 0;
+        for (attempt, row) in of_channel.iter().zip(lines) {
+            if attempt.number > last + 1 && last > 0 {
+                let left_out = format!("Attempts {} to {} are not kept.", last + 1, attempt.number - 1);
+                text.push_str(&terminal.paragraph(INDENT, &left_out));
+            }
+            last = attempt.number;
+            text.push_str(&row);
+            let answer = match (&attempt.outcome, &attempt.answer) {
+                (Some(_), answer) => answer.as_deref().map(printable).unwrap_or_default(),
+                (None, _) => CUT_SHORT.to_owned(),
+            };
+            text.push_str(&terminal.paragraph(INDENT, &answer));
+        }
+    }
+    text
+}
+
+fn attempt_row(attempt: &StoredAttempt, terminal: &Terminal) -> Vec<Cell> {
+    let (style, outcome) = match attempt.outcome.as_deref() {
+        Some("sent") => (Style::Good, "sent"),
+        Some("given_up") => (Style::Bad, "given up"),
+        Some(other) => (Style::Warning, other),
+        None => (Style::Warning, "none"),
+    };
+    let duration = attempt.duration_ms.map(|ms| format!("{:.1} s", f64::from(ms) / 1_000.0));
+    vec![
+        Cell::right(attempt.number.to_string()),
+        Cell::plain(when(attempt.started_at, terminal.now, terminal.zone)),
+        Cell::right(duration.unwrap_or_default()),
+        Cell::new(style, &printable(outcome)),
+    ]
+}
+
+/// Adds its attempts to each delivery of a document.
+fn add_attempts(document: &mut Value, attempts: &[StoredAttempt]) {
+    for delivery in document["deliveries"].as_array_mut().into_iter().flatten() {
+        let of_delivery = attempts.iter().filter(|attempt| delivery["channel"] == attempt.channel.as_str());
+        let attempt = |attempt: &StoredAttempt| {
+            json!({
+                "number": attempt.number,
+                "at": attempt.started_at,
+                "duration_ms": attempt.duration_ms,
+                "outcome": attempt.outcome,
+                "answer": attempt.answer,
+            })
+        };
+        delivery["attempts"] = of_delivery.map(attempt).collect();
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -398,6 +463,46 @@ ID  CHANNEL   STATE    AGE        ATTEMPTS  NEXT ATTEMPT
         check_documented("A change", &json["deliveries"][0]["change"]);
         assert_eq!(json["deliveries"][0]["due_at"], json!("2026-05-05T12:04:00Z"));
         assert_eq!(json["deliveries"][2]["due_at"], Value::Null);
+    }
+
+    #[test]
+    fn each_attempt_shows_its_time_and_answer() {
+        let terminal =
+            Terminal { width: 80, color: false, zone: &TimeZone::UTC, now: at("2026-05-05T12:00:00Z") };
+        let attempt = |number, time: &str, duration_ms, outcome: Option<&str>, answer: Option<&str>| {
+            let (outcome, answer) = (outcome.map(str::to_owned), answer.map(str::to_owned));
+            let channel = "webhook.ops".to_owned();
+            StoredAttempt { channel, number, started_at: at(time), duration_ms, outcome, answer }
+        };
+        let attempts = [
+            attempt(1, "2026-05-04T09:55:00Z", Some(40), Some("failed"), Some("hooks.example answered 503")),
+            attempt(9, "2026-05-05T10:55:00Z", None, None, None),
+            attempt(
+                10,
+                "2026-05-05T11:55:00Z",
+                Some(12_345),
+                Some("given_up"),
+                Some("hooks.example: \u{1b}404"),
+            ),
+        ];
+        let expected = "
+Attempts on webhook.ops:
+NUMBER  TIME             DURATION  OUTCOME
+     1  Mon 4 May 09:55     0.0 s  failed
+  hooks.example answered 503
+  Attempts 2 to 8 are not kept.
+     9  10:55                      none
+  In progress, or cut short: statusd ended before it recorded the outcome
+    10  11:55              12.3 s  given up
+  hooks.example: 404
+";
+        assert_eq!(draw_attempts(&attempts, &terminal), expected);
+        assert_eq!(draw_attempts(&[], &terminal), "");
+        let mut json =
+            document(&[delivery(7, "webhook.ops", "pending", "2026-05-05T12:04:00Z", None)], &terminal);
+        add_attempts(&mut json, &attempts);
+        check_documented("outbox show", &json);
+        assert_eq!(json["deliveries"][0]["attempts"].as_array().map(Vec::len), Some(3));
     }
 
     fn holds() -> Holds {
