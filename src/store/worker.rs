@@ -7,6 +7,7 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
+use tracing::dispatcher::{self, Dispatch};
 
 /// Enough for SQLite and a template. Only the part that is used takes memory.
 const STACK_BYTES: usize = 512 * 1024;
@@ -25,7 +26,9 @@ impl<T: Send + 'static> Worker<T> {
     /// Starts the thread.
     pub fn start(name: &str, value: T) -> Worker<T> {
         let (jobs, queue) = mpsc::channel::<Job<T>>();
-        let run = move || queue.into_iter().for_each(|job| job(&value));
+        // The thread logs where the caller does.
+        let log = dispatcher::get_default(Dispatch::clone);
+        let run = move || dispatcher::with_default(&log, || queue.into_iter().for_each(|job| job(&value)));
         let thread = thread::Builder::new().name(name.to_owned()).stack_size(STACK_BYTES).spawn(run);
         Worker { jobs: Some(jobs), thread: Some(thread.expect("the system starts a thread")) }
     }

@@ -569,7 +569,7 @@ async fn migrates_schema_2_and_keeps_its_data() {
     let [only] = messages.as_slice() else { panic!("one message: {}", messages.len()) };
     assert_eq!(only.request().body, br#"{"kind":"began","as":"it was"}"#, "the notice in flight is resumed");
     let read = |sql: &str| -> String { sim.database().query_row(sql, [], |row| row.get(0)).expect("a row") };
-    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "6");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
     assert_eq!(read("SELECT at FROM ack"), "2026-03-02T09:30:00Z");

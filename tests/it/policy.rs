@@ -1126,7 +1126,7 @@ async fn migrates_schema_1_and_resumes_the_notice_in_flight() {
     assert!(shown.starts_with("alert 1@") && !shown.ends_with("@gone"), "{shown}");
     assert_eq!(read("SELECT group_concat(state) FROM delivery"), "sent,sent");
     assert_eq!(read("SELECT value FROM meta WHERE name = 'seed'"), "7");
-    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "5");
+    assert_eq!(read("SELECT CAST(user_version AS TEXT) FROM pragma_user_version"), "6");
     sim.show(&over("10:31", "08:30", "10:20"));
     sim.until("11:00").await;
     assert_eq!(sim.received(), ["10:31:45 Fixed: iCloud Backup"]);

@@ -62,7 +62,7 @@ async fn trusts_no_other_authority_or_host() {
     let own = Source { extra_roots: Vec::new(), ..source(&apple, None) };
     let error = load(&own, now()).await.expect_err("an unknown authority");
     assert!(
-        error.starts_with("cannot reach gdmf.apple.com: the certificate was issued by an authority that"),
+        error.starts_with("cannot reach gdmf.apple.com: the certificate was issued by an unknown authority"),
         "{error}"
     );
     let other = Apple::start_tls(ServerCert::WrongHost).await;

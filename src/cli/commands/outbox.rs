@@ -240,7 +240,7 @@ fn attempt_row(attempt: &StoredAttempt, terminal: &Terminal) -> Vec<Cell> {
         Cell::right(attempt.number.to_string()),
         Cell::plain(when(attempt.started_at, terminal.now, terminal.zone)),
         Cell::right(duration.unwrap_or_default()),
-        Cell::new(style, &printable(outcome)),
+        Cell::new(style, printable(outcome)),
     ]
 }
 
