@@ -1,11 +1,13 @@
 //! Prints figures of the release binary: size, start to READY, state after polls over TLS,
-//! replay, disk writes of quiet polls, a fleet. Asserts nothing, because machines differ.
+//! replay, disk writes of quiet polls, a fleet, the web listener. Asserts nothing, because machines differ.
 //!
 //! `cargo bench --bench figures`. The replay needs a recording: `STATUSD_RECORDING=FILE`.
 
 #[path = "../tests/it/common/mod.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
 mod common;
+#[path = "figures/web.rs"]
+mod web;
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -34,6 +36,7 @@ fn main() {
     runtime.block_on(polls());
     replay();
     runtime.block_on(fleet());
+    runtime.block_on(web::figures());
 }
 
 fn megabytes(bytes: u64) -> f64 {

@@ -14,7 +14,9 @@
 //! | `store` | the database: beliefs, changes and deliveries in one transaction |
 //! | `channel` | one file or folder for each kind of channel, and the registry of all |
 //! | `delivery` | change → notice → channel: policy, texts, templates, attempts |
+//! | `report` | figures and JSON from the stored history |
 //! | `phones` | iPhones over usbmuxd, and their backups |
+//! | `web` | the HTTP listener: pages, API, feeds, metrics |
 //! | `config` | flags, environment and file → one configuration |
 //! | `daemon`, `status_socket`, `logging` | the loops, which read the clock and carry out what the core decides |
 //! | `doctor`, `drill`, `service` | diagnosis, simulated outages, installation |
@@ -55,6 +57,7 @@ pub mod phones;
 pub mod process;
 pub mod proxy;
 pub mod regular_file;
+pub mod report;
 pub mod schedule;
 pub mod secret;
 pub mod service;
@@ -64,3 +67,4 @@ pub mod store;
 pub mod text;
 pub mod tls;
 pub mod tracking;
+pub mod web;

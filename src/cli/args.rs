@@ -22,17 +22,18 @@ see `statusd check -h`.
 
 Settings can also be environment variables: STATUSD_LOCALE for --locale.";
 
-/// The end of the short help, which must fit a screen together with the commands.
-const MORE: &str = "See `statusd COMMAND -h` for a command, `statusd --help` for all settings.";
+/// The heading of the commands. The short help must fit a screen, so it has no further line for this.
+const COMMANDS: &str = "Commands (`statusd COMMAND -h` for one, `statusd --help` for all settings)";
 
 /// Has no blank lines between the parts, so that the short help fits a screen.
 const TEMPLATE: &str = "{about-with-newline}{usage-heading} {usage}\n{all-args}{after-help}";
 
 /// Watch Apple's system status and send a notification when iCloud Backup is down
 #[derive(Debug, Parser)]
-#[command(name = "statusd", version, after_help = MORE, after_long_help = EXAMPLES, max_term_width = 80)]
+#[command(name = "statusd", version, after_long_help = EXAMPLES, max_term_width = 80)]
 #[command(help_template = TEMPLATE)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(subcommand_help_heading = COMMANDS)]
 pub struct Cli {
     #[command(flatten)]
     pub settings: SettingsArgs,
@@ -164,6 +165,7 @@ Examples:
         #[arg(value_name = "CHANNEL")]
         channels: Vec<String>,
     },
+    CheckHealth(CheckHealthArgs),
     Drill(DrillArgs),
     Doctor(DoctorArgs),
     Guide(GuideArgs),
@@ -455,6 +457,24 @@ fn number(text: &str) -> Result<i64, &'static str> {
     text.parse().map_err(|_| "expected a number from `statusd outbox`")
 }
 
+/// Ask the running daemon whether it is ready, for containers
+///
+/// Asks /readyz of the web listener: the configured one, or that of --url. The daemon is ready when its tasks
+/// make progress, its database works and it has polled once. An outage at Apple changes nothing.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Exits with 0 if the daemon is ready, 1 if not.
+
+Examples:
+  statusd check-health
+  statusd check-health --url unix:/run/statusd/web.sock
+  HEALTHCHECK CMD [\"statusd\", \"check-health\"]   in a Dockerfile")]
+pub struct CheckHealthArgs {
+    /// Ask this address: http://HOST:PORT or unix:/PATH
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+}
+
 /// Simulate an outage and send its messages, marked DRILL
 ///
 /// Serves a simulated feed on this computer, with an outage of the first watched service: it begins, gets
@@ -564,7 +584,7 @@ pub struct GuideArgs {
 #[command(after_help = "\
 Examples:
   statusd replay feed.jsonl.zst
-  statusd replay record.jsonl.* record.jsonl   (the parts of a daemon's recording)
+  statusd replay record.jsonl.* record.jsonl   (all parts of a recording)
   statusd replay --watch 'iCloud*' --json feed.jsonl | jq -c .key")]
 pub struct ReplayArgs {
     /// Read JSON Lines with "at" and "body", plain, .gz or .zst, in this order; - is standard input

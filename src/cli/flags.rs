@@ -52,6 +52,7 @@ const USES: &[(&str, &[&str])] = &[
     ("outbox drop", OUTBOX),
     ("ack", READS),
     ("snooze", OUTBOX),
+    ("check-health", &["config"]),
     ("test-notice", &["config", "watch", "edition", "locale", "color", "time_zone"]),
     ("drill", &["config", "watch", "edition", "locale", "color", "time_zone", "poll", "trouble"]),
     (

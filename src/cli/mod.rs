@@ -102,6 +102,7 @@ fn dispatch(command: &CliCommand, invocation: &Invocation) -> Result<Output, Com
     match command {
         CliCommand::Run => commands::run::run(invocation),
         CliCommand::Check(check) => commands::check::run(check, invocation),
+        CliCommand::CheckHealth(check) => commands::check_health::run(check, invocation),
         CliCommand::Status { json } => commands::status::run(*json, invocation),
         CliCommand::History(history) => commands::history::run(history, invocation),
         CliCommand::Fleet(fleet) => commands::fleet::run(fleet, invocation),

@@ -5,10 +5,12 @@
 //! (`an_unknown_state_is_not_fine`).
 
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::delivery::message::advice::{NO_PROBLEM, advice};
 use crate::model::{ChangeKind, Document, Event, EventKind, Listing, ServiceKey};
+use crate::report::services::{EventFacts, ServiceFacts};
+use crate::report::state::State;
 use crate::text;
 use crate::tracking::watchlist::Pattern;
 use crate::tracking::{EventState, observe};
@@ -20,35 +22,13 @@ use super::terminal::{Style, Terminal};
 const RECENT: SignedDuration = SignedDuration::from_hours(72);
 const INDENT: usize = 2;
 
-/// The state of a service, most severe first. Of several services, `check` exits with the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum State {
-    Outage,
-    CannotTell,
-    Issue,
-    Maintenance,
-    Fine,
-}
-
-impl State {
-    /// Returns the word in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            State::Outage => "outage",
-            State::CannotTell => "cannot_tell",
-            State::Issue => "issue",
-            State::Maintenance => "maintenance",
-            State::Fine => "fine",
-        }
-    }
-
-    pub fn style(self) -> Style {
-        match self {
-            State::Outage => Style::Bad,
-            State::CannotTell | State::Issue => Style::Warning,
-            State::Maintenance => Style::Planned,
-            State::Fine => Style::Good,
-        }
+/// Returns the style of a state.
+pub fn style(state: State) -> Style {
+    match state {
+        State::Outage => Style::Bad,
+        State::CannotTell | State::Issue => Style::Warning,
+        State::Maintenance => Style::Planned,
+        State::Fine => Style::Good,
     }
 }
 
@@ -183,14 +163,14 @@ impl ServiceReport {
         let whole = terminal.paragraph(0, &format!("{name} {}", self.summary(terminal)));
         let mut lines = whole.lines();
         let first = lines.next().unwrap_or_default();
-        let rest = lines.map(|line| format!("  {}\n", terminal.paint(self.state.style(), line)));
+        let rest = lines.map(|line| format!("  {}\n", terminal.paint(style(self.state), line)));
         let rest: String = rest.collect();
         match first.strip_prefix(&name) {
             Some(state) => {
                 format!(
                     "{}{}\n{rest}",
                     terminal.paint(Style::Bold, &name),
-                    terminal.paint(self.state.style(), state)
+                    terminal.paint(style(self.state), state)
                 )
             }
             None => whole,
@@ -216,34 +196,33 @@ impl ServiceReport {
             Some(UnknownReason::NotListed { near }) => (Some("not_listed"), near.as_slice()),
             Some(UnknownReason::Malformed) => (Some("not_readable"), &[][..]),
         };
-        let since = self.current().next().and_then(|entry| entry.event.start);
-        json!({
-            "service": self.service,
-            "state": self.state.as_str(),
-            "since": since,
-            "reason": reason,
-            "did_you_mean": near,
-            "events": self.entries.iter().map(Entry::json).collect::<Vec<Value>>(),
-        })
+        let facts = ServiceFacts {
+            service: &self.service,
+            state: self.state,
+            since: self.current().next().and_then(|entry| entry.event.start),
+            reason,
+            did_you_mean: near,
+            events: self.entries.iter().map(Entry::facts).collect(),
+        };
+        facts.json()
     }
 }
 
 impl Entry {
-    fn json(&self) -> Value {
-        let state = match self.state {
-            EventState::Planned => "planned",
-            EventState::Running | EventState::Down => "ongoing",
-            EventState::Over => "over",
-        };
-        json!({
-            "message_id": self.event.message_id,
-            "outage_kind": self.kind.as_str(),
-            "state": state,
-            "began_at": self.event.start,
-            "ended_at": self.event.end,
-            "users_affected": self.event.users_affected,
-            "apple_text": self.event.message,
-        })
+    fn facts(&self) -> EventFacts<'_> {
+        EventFacts {
+            message_id: &self.event.message_id,
+            kind: &self.kind,
+            state: match self.state {
+                EventState::Planned => "planned",
+                EventState::Running | EventState::Down => "ongoing",
+                EventState::Over => "over",
+            },
+            began_at: self.event.start,
+            ended_at: self.event.end,
+            users_affected: self.event.users_affected.as_deref(),
+            apple_text: &self.event.message,
+        }
     }
 }
 
@@ -265,6 +244,8 @@ fn is_recent(event: &Event, now: Timestamp) -> bool {
 
 #[cfg(test)]
 pub mod tests {
+    use serde_json::json;
+
     use super::super::terminal::tests::UTC;
     use super::*;
     use crate::feed::parse;

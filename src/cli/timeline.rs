@@ -7,7 +7,9 @@
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp, ToSpan};
 
-use crate::model::{EventKind, Outage, Phase};
+use crate::model::Outage;
+use crate::report::coverage::{CoverageShares, coverage};
+use crate::report::mark::{Mark, interval, mark_of, touches};
 use crate::store::Span;
 
 use super::phrases::printable;
@@ -24,38 +26,16 @@ const INDENT: usize = 2;
 const DATE_COLUMNS: usize = 7;
 const LONG_DATE_COLUMNS: usize = 12;
 
-/// The mark of a cell, in order of precedence: a greater mark hides a lesser one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mark {
-    Future,
-    NotPolling,
-    Unknown,
-    Fine,
-    Maintenance,
-    Issue,
-    Outage,
-}
-
-impl Mark {
-    const LEGEND: [(Mark, &'static str); 6] = [
-        (Mark::Fine, "none listed"),
-        (Mark::Issue, "issue"),
-        (Mark::Outage, "outage"),
-        (Mark::Maintenance, "maintenance"),
-        (Mark::Unknown, "cannot tell"),
-        (Mark::NotPolling, "not polling"),
-    ];
-
-    fn symbol(self) -> (char, Style) {
-        match self {
-            Mark::Future => (' ', Style::Plain),
-            Mark::NotPolling => ('-', Style::Dim),
-            Mark::Unknown => ('?', Style::Warning),
-            Mark::Fine => ('.', Style::Good),
-            Mark::Maintenance => ('m', Style::Planned),
-            Mark::Issue => ('!', Style::Warning),
-            Mark::Outage => ('#', Style::Bad),
-        }
+/// Returns the character of a mark.
+fn symbol(mark: Mark) -> (char, Style) {
+    match mark {
+        Mark::Future => (' ', Style::Plain),
+        Mark::NotPolling => ('-', Style::Dim),
+        Mark::Unknown => ('?', Style::Warning),
+        Mark::Fine => ('.', Style::Good),
+        Mark::Maintenance => ('m', Style::Planned),
+        Mark::Issue => ('!', Style::Warning),
+        Mark::Outage => ('#', Style::Bad),
     }
 }
 
@@ -199,9 +179,7 @@ impl<'a> Timeline<'a> {
         let Some(row) = self.rows.get_mut(row) else { return };
         let mark = Some(mark_of(&outage.kind));
         for (trouble, cell) in row.trouble.iter_mut().zip(self.bounds.windows(2)) {
-            let (from, to) = (cell[0], cell[1].min(self.terminal.now));
-            // An outage of unknown length marks one cell.
-            if began < to && (ended > from || (began == ended && began >= from)) {
+            if touches((began, ended), cell[0], cell[1].min(self.terminal.now)) {
                 *trouble = mark.max(*trouble);
             }
         }
@@ -234,20 +212,11 @@ impl<'a> Timeline<'a> {
     fn marks(&self, row: &Row, seen: &[CoverageShares]) -> Vec<Mark> {
         let cells = row.trouble.iter().zip(seen).zip(&self.bounds);
         let mark = |((trouble, seen), from): ((&Option<Mark>, &CoverageShares), &Timestamp)| {
-            let not_polling_s = seen.whole_s - seen.readable_s - seen.unreadable_s;
             if *from >= self.terminal.now {
-                Mark::Future
-            } else if let Some(trouble) = trouble {
-                *trouble
-            } else if row.unlisted_since.is_some_and(|since| since <= *from) {
-                Mark::Unknown
-            } else if seen.readable_s > 0 && seen.readable_s >= seen.unreadable_s.max(not_polling_s) {
-                Mark::Fine
-            } else if seen.unreadable_s >= not_polling_s {
-                Mark::Unknown
-            } else {
-                Mark::NotPolling
+                return Mark::Future;
             }
+            let is_unlisted = row.unlisted_since.is_some_and(|since| since <= *from);
+            trouble.unwrap_or_else(|| Mark::without_event(seen, is_unlisted))
         };
         cells.map(mark).collect()
     }
@@ -284,69 +253,12 @@ impl<'a> Timeline<'a> {
     }
 }
 
-fn mark_of(kind: &EventKind) -> Mark {
-    match kind {
-        EventKind::Outage => Mark::Outage,
-        EventKind::Issue | EventKind::Performance | EventKind::Other(_) => Mark::Issue,
-        EventKind::Maintenance => Mark::Maintenance,
-    }
-}
-
-/// Returns start and end so far; `None` for an event that is planned or was cancelled.
-fn interval(outage: &Outage, now: Timestamp) -> Option<(Timestamp, Timestamp)> {
-    let began = outage.start.unwrap_or(outage.first_seen);
-    match outage.phase {
-        Phase::Over(_) if outage.was_cancelled() => None,
-        Phase::Planned(_) => None,
-        Phase::Ongoing(_) => Some((began, now)),
-        Phase::Over(_) => Some((began, outage.end.unwrap_or(outage.first_seen).max(began))),
-    }
-}
-
-/// The coverage of a period by polls.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoverageShares {
-    pub whole_s: i64,
-    pub readable_s: i64,
-    pub unreadable_s: i64,
-}
-
-/// Computes the coverage of the period from `from` to `to`.
-pub fn coverage(spans: &[Span], from: Timestamp, to: Timestamp) -> CoverageShares {
-    let mut seen =
-        CoverageShares { whole_s: to.duration_since(from).as_secs().max(0), readable_s: 0, unreadable_s: 0 };
-    // Spans overlap after the clock was set back; no second counts twice.
-    let mut counted = from;
-    for span in spans {
-        let (begin, end) = (span.from.max(counted), span.to.min(to));
-        let seconds = end.duration_since(begin).as_secs().max(0);
-        if seconds == 0 {
-            continue;
-        }
-        counted = end;
-        match span.unreadable {
-            None => seen.readable_s += seconds,
-            Some(_) => seen.unreadable_s += seconds,
-        }
-    }
-    seen
-}
-
-/// Extends the newest span to now if the daemon is running: a poll without news writes nothing, so the span
-/// may end up to an hour ago.
-pub fn extend_to_now(mut spans: Vec<Span>, is_running: bool, now: Timestamp) -> Vec<Span> {
-    if let Some(last) = spans.last_mut().filter(|_| is_running) {
-        last.to = last.to.max(now);
-    }
-    spans
-}
-
 /// Paints marks, with one escape sequence per run of equal marks.
 fn painted(marks: &[Mark], terminal: &Terminal) -> String {
     let runs = marks.chunk_by(|a, b| a == b);
     let text: String = runs
         .map(|run| {
-            let (sign, style) = run[0].symbol();
+            let (sign, style) = symbol(run[0]);
             terminal.paint(style, &sign.to_string().repeat(run.len()))
         })
         .collect();
@@ -356,8 +268,8 @@ fn painted(marks: &[Mark], terminal: &Terminal) -> String {
 fn legend(terminal: &Terminal) -> String {
     let (mut text, mut used) = (String::new(), INDENT);
     text.push_str(&" ".repeat(INDENT));
-    for (mark, words) in Mark::LEGEND {
-        let (sign, style) = mark.symbol();
+    for mark in Mark::LEGEND {
+        let (words, (sign, style)) = (mark.words(), symbol(mark));
         let columns = 2 + width(words);
         if used > INDENT && used + 2 + columns > terminal.width {
             text.push_str(&format!("\n{:INDENT$}", ""));
@@ -381,7 +293,7 @@ mod tests {
 
     use super::super::terminal::tests::UTC;
     use super::*;
-    use crate::model::OverBy;
+    use crate::model::{EventKind, OverBy, Phase};
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")
@@ -529,22 +441,5 @@ iCloud Backup  ????????????------------............
         let length_s = |cell: usize| bounds[cell + 1].duration_since(bounds[cell]).as_secs();
         // 29 March had 23 hours.
         assert_eq!((length_s(44), length_s(45), length_s(46)), (41_400, 41_400, 43_200));
-    }
-
-    #[test]
-    fn coverage_counts_each_second_once() {
-        let overlapping = [
-            span("2026-05-01T00:00:00Z", "2026-05-02T00:00:00Z", false),
-            span("2026-05-01T12:00:00Z", "2026-05-03T00:00:00Z", true),
-        ];
-        let seen = coverage(&overlapping, at("2026-05-01T00:00:00Z"), at("2026-05-05T00:00:00Z"));
-        assert_eq!(seen, CoverageShares { whole_s: 4 * 86_400, readable_s: 86_400, unreadable_s: 86_400 });
-    }
-
-    #[test]
-    fn a_running_daemon_extends_coverage_to_now() {
-        let now = at("2026-05-05T12:40:00Z");
-        assert_eq!(extend_to_now(spans(), true, now)[2].to, now);
-        assert_eq!(extend_to_now(spans(), false, now), spans());
     }
 }

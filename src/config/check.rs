@@ -72,6 +72,7 @@ pub(super) fn compose(
         log_level: faults.or(level, || LogLevel::Info),
         log_format: faults.or(format, || LogFormat::Auto),
         heartbeat: file.heartbeat,
+        web: file.web,
         liveness: faults.or(at(&origins, "liveness.when", liveness), || None),
         channel: file.channel,
         policy: policies_of(&origins, file.policy, &time_zone, faults),

@@ -19,6 +19,7 @@ use crate::channel::{self, Tables};
 use crate::delivery::heartbeat;
 use crate::delivery::policy;
 use crate::regular_file;
+use crate::web;
 
 /// Thousands of times the size of a typical file.
 const MAX_BYTES: u64 = 1024 * 1024;
@@ -38,6 +39,7 @@ pub(super) struct File {
     pub heartbeat: heartbeat::Settings,
     pub liveness: Liveness,
     pub phone: phone::Settings,
+    pub web: Option<web::Settings>,
     pub channel: Tables,
     /// Keyed by the channel's name: `desktop`, `webhook.ops`. In the file these keys are part of the
     /// channel's table; see [`take_policies`].

@@ -17,6 +17,7 @@ use crate::feed::fetch::FeedUrl;
 use crate::model::FeedId;
 use crate::schedule::Schedule;
 use crate::setting::SettingError;
+use crate::web;
 use error::{Faults, Origins, at};
 use zone::ZoneFault;
 
@@ -141,6 +142,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// The URL to call after each poll.
     pub heartbeat: heartbeat::Settings,
+    /// The table `[web]`; `None` without it.
+    pub web: Option<web::Settings>,
     /// The schedule of liveness reports.
     pub liveness: Option<Schedule>,
     /// The settings for reading phones and for late backups.

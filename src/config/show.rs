@@ -47,6 +47,7 @@ pub(super) fn settings(config: &Config) -> Value {
         }),
         "log": {"level": config.log_level.as_str(), "format": config.log_format.as_str()},
         "heartbeat": config.heartbeat,
+        "web": config.web,
         "liveness": {"when": config.liveness.as_ref().map(|liveness| liveness.as_str())},
         "phone": {
             "enabled": config.phone.enabled,

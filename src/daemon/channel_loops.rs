@@ -66,6 +66,7 @@ impl ChannelLoops {
     ) -> JoinHandle<Option<Channel>> {
         let store = Rc::clone(&shared.store);
         let (ticks, stopped) = (shared.outbox.subscribe(), self.stop.subscribe());
+        let activity = shared.activity.clone();
         let name = format!("the delivery loop of {}", receiver.channel.name());
         let progress = shared.loops.register(name, round_timeout(&receiver));
         spawn_local(run_to_end(progress, async move |progress| {
@@ -77,7 +78,7 @@ impl ChannelLoops {
                 }
                 None => receiver,
             };
-            Some(deliver_loop(receiver, store, ticks, stopped, progress).await.channel)
+            Some(deliver_loop(receiver, store, activity, ticks, stopped, progress).await.channel)
         }))
     }
 

@@ -16,6 +16,7 @@ use crate::channel::SendOutcome;
 use crate::clock::{self, COMPARE_EVERY};
 use crate::delivery::{self, Receiver, Round};
 use crate::store::Store;
+use crate::web::{ActivityCounts, AttemptResult};
 
 /// The pause after a database error.
 const STORE_RETRY: Duration = Duration::from_secs(60);
@@ -26,6 +27,7 @@ const OUTCOME_RETRY: Duration = Duration::from_secs(1);
 pub async fn deliver_loop(
     mut receiver: Receiver,
     store: Rc<Store>,
+    activity: watch::Sender<ActivityCounts>,
     mut ticks: watch::Receiver<()>,
     mut stopped: watch::Receiver<bool>,
     progress: &Progress,
@@ -36,7 +38,9 @@ pub async fn deliver_loop(
         progress.working(round_timeout(&receiver), clock::monotonic_now());
         let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
             Ok(Round::Attempted { key, attempt, outcome }) => {
-                report(receiver.channel.name(), &key, attempt, &outcome, is_failing);
+                let channel = receiver.channel.name();
+                report(channel, &key, attempt, &outcome, is_failing);
+                activity.send_modify(|activity| activity.count_attempt(channel, attempt_result(&outcome)));
                 is_failing = !matches!(outcome, SendOutcome::Delivered { .. });
                 is_reported = false;
                 // Otherwise a channel that answers at once (the log) would block all other tasks until
@@ -88,6 +92,14 @@ pub async fn deliver_loop(
 
 pub fn round_timeout(receiver: &Receiver) -> Duration {
     receiver.channel.max_duration() + LEEWAY
+}
+
+fn attempt_result(outcome: &SendOutcome) -> AttemptResult {
+    match outcome {
+        SendOutcome::Delivered { .. } => AttemptResult::Sent,
+        SendOutcome::Transient { .. } | SendOutcome::Unclear { .. } => AttemptResult::Retry,
+        SendOutcome::Permanent { .. } => AttemptResult::Refused,
+    }
 }
 
 /// Logs the first failure, the end of a delivery and the first success after a failure. Repeated failures
@@ -183,9 +195,13 @@ mod tests {
             while store.totals().await.expect("totals").sent == 0 {}
             stop.send_replace(true);
         };
-        tokio::join!(deliver_loop(receiver, Rc::clone(&store), ticks, stopped, &progress), others);
+        tokio::join!(deliver_loop(receiver, Rc::clone(&store), counts(), ticks, stopped, &progress), others);
         let sent = store.totals().await.expect("totals").sent;
         assert!((1..10).contains(&sent), "a stop after the first one, and {sent} of {WAITING} sent");
+    }
+
+    fn counts() -> watch::Sender<ActivityCounts> {
+        watch::channel(ActivityCounts::none()).0
     }
 
     /// Yields until the loop waits, and returns the end of the wait.
@@ -222,7 +238,7 @@ mod tests {
         };
         tokio::select! {
             biased;
-            _ = deliver_loop(receiver, Rc::clone(&store), ticks, stopped, &progress) => {
+            _ = deliver_loop(receiver, Rc::clone(&store), counts(), ticks, stopped, &progress) => {
                 panic!("the loop ended without a stop")
             }
             () = story => {}

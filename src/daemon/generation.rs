@@ -57,7 +57,7 @@ impl Generation {
         shared: &Shared,
     ) -> Generation {
         let routes = setup.routes();
-        let Setup { config, receivers, heartbeat, fetcher } = setup;
+        let Setup { config, receivers, heartbeat, fetcher, site: _ } = setup;
         let (stop, stopped) = watch::channel(false);
         let phones = config.phone.enabled.then(|| {
             let backup_check = BackupCheck {
@@ -91,6 +91,7 @@ impl Generation {
             poller: poller(config, fetcher, routes, state, shared.seed),
             store: Rc::clone(&shared.store),
             status: shared.status.clone(),
+            activity: shared.activity.clone(),
             outbox: shared.outbox.clone(),
             refusal,
             on_step,

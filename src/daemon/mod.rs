@@ -21,6 +21,7 @@ mod watchdog;
 
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -38,9 +39,10 @@ use crate::model::Change;
 use crate::setting::SettingError;
 use crate::status_socket::{self, DaemonStatus, StatusSocket};
 use crate::store::{Observer, OpenError, Opened, Store};
+use crate::web;
 use channel_loops::ChannelLoops;
 use generation::Generation;
-use progress::{Loops, Progress, run_to_end};
+use progress::{Loops, Progress, StalledTask, run_to_end};
 pub use setup::{Setup, all_faults, feed_url, receivers};
 use shared::Shared;
 pub use start_step::{OnStartStep, StartStep};
@@ -62,6 +64,8 @@ pub enum RunError {
     Database(#[from] rusqlite::Error),
     #[error("cannot start: {}", .0.reason())]
     System(#[from] std::io::Error),
+    #[error("{0}")]
+    Web(#[from] web::ServerError),
 }
 
 impl RunError {
@@ -71,7 +75,7 @@ impl RunError {
             RunError::Config(error) => exit_code::of_config(error),
             RunError::Store(error) => exit_code::of_open(error),
             RunError::Database(_) => CANNOT_WRITE,
-            RunError::System(_) => FAILED,
+            RunError::System(_) | RunError::Web(_) => FAILED,
         }
     }
 }
@@ -83,9 +87,11 @@ pub fn run(
     environment: &Environment<'_>,
     on_step: OnStartStep,
 ) -> Result<(), RunError> {
+    // Before threads start, because it changes the environment.
+    let passed = web::Passed::take();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let load = || config::load_usable(overrides, environment);
-    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, on_step));
+    let outcome = LocalSet::new().block_on(&runtime, serve(config, &load, environment, passed, on_step));
     // A DNS lookup on another thread must not delay the stop.
     runtime.shutdown_timeout(Duration::from_millis(100));
     outcome
@@ -95,6 +101,7 @@ async fn serve(
     config: Config,
     load: &dyn Fn() -> (Config, Option<ConfigError>),
     environment: &Environment<'_>,
+    passed: web::Passed,
     on_step: OnStartStep,
 ) -> Result<(), RunError> {
     let mut signals = Signals::listen()?;
@@ -113,14 +120,19 @@ async fn serve(
         seed: store.seed().await?,
         store: Rc::clone(&store),
         status: watch::channel(DaemonStatus::starting(clock::now())).0,
+        activity: watch::channel(web::ActivityCounts::none()).0,
         outbox: watch::channel(()).0,
         loops: Loops::new(),
     };
+    let mut listener = web::Server::new(passed);
+    let live = live_state(&shared);
+    let bound = bind(&listener, &setup)?;
     serve_status(&setup.config, &shared);
     tracing::info!("statusd {}: watching {}", env!("CARGO_PKG_VERSION"), setup.config.watch.join(", "));
     service_manager::ready();
     on_step(StartStep::Ready);
     let mut channels = ChannelLoops::new();
+    listener.replace(bound, &live);
     let mut current = setup.config.clone();
     let mut generation = Generation::start(setup, state, Some(on_step), &mut channels, &shared);
     if let Some(watchdog) = Watchdog::of(environment, std::process::id()) {
@@ -128,9 +140,13 @@ async fn serve(
         let check = async move || store.check_readable().await;
         spawn_local(watchdog.run(shared.loops.clone(), check, service_manager::ping));
     }
-    while let Some(next) =
-        until_next(&generation, &mut signals, &shared.status, || reload(&current, load, environment)).await
+    while let Some((bound, next)) = until_next(&generation, &mut signals, &shared.status, || {
+        let setup = reload(&current, load, environment)?;
+        Ok((bind(&listener, &setup)?, setup))
+    })
+    .await
     {
+        listener.replace(bound, &live);
         current = next.config.clone();
         let state = match generation.stop(&store).await {
             Some(state) if state.beliefs.feed == current.feed => state,
@@ -145,7 +161,7 @@ async fn serve(
     }
     service_manager::stopping();
     generation.stop(&store).await;
-    channels.stop(STOP_TIMEOUT).await;
+    tokio::join!(channels.stop(STOP_TIMEOUT), listener.stop());
     status_socket::close(&directory);
     tracing::info!("stopped");
     Ok(())
@@ -163,12 +179,12 @@ async fn open_store(directory: PathBuf, signals: &mut Signals) -> Option<Result<
 }
 
 /// Runs a generation until the next configuration is loaded; `None`: until the stop.
-async fn until_next(
+async fn until_next<T>(
     generation: &Generation,
     signals: &mut Signals,
     status: &watch::Sender<DaemonStatus>,
-    reload: impl Fn() -> Result<Setup, ConfigError>,
-) -> Option<Setup> {
+    reload: impl Fn() -> Result<T, RunError>,
+) -> Option<T> {
     loop {
         match signals.next().await {
             Signalled::Stop => return None,
@@ -206,6 +222,25 @@ fn reload(
         tracing::warn!("a change of [log] needs a restart, not a reload");
     }
     Setup::new(config, environment)
+}
+
+/// Opens the socket of `[web]`, before the loops of an older configuration are stopped.
+fn bind(listener: &web::Server, setup: &Setup) -> Result<Option<web::Bound>, web::ServerError> {
+    setup.site.clone().map(|site| listener.bind(site)).transpose()
+}
+
+/// Returns what the listener shows of the daemon. `/livez` answers with the watchdog's check of the loops.
+fn live_state(shared: &Shared) -> web::LiveState {
+    let loops = shared.loops.clone();
+    let check_loops = move || match progress::check(&loops.statuses(), clock::monotonic_now()) {
+        Ok(_) => Ok(()),
+        Err(stalled) => Err(stalled.iter().map(StalledTask::without_names).collect()),
+    };
+    web::LiveState {
+        status: shared.status.subscribe(),
+        activity: shared.activity.subscribe(),
+        check_loops: Arc::new(check_loops),
+    }
 }
 
 /// Serves `statusd status`. If the socket cannot be opened, the daemon runs without it.

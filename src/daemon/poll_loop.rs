@@ -21,6 +21,7 @@ use crate::feed::fetch::FetchLimits;
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
 use crate::tracking::Acceptance;
+use crate::web::{ActivityCounts, FetchResult};
 
 /// Longest duration of a poll: the fetch and the commit.
 pub const POLL_TIMEOUT: Duration = FetchLimits::SHIPPED.total.saturating_add(LEEWAY);
@@ -32,6 +33,7 @@ pub struct PollLoop {
     pub store: Rc<Store>,
     pub zone: TimeZone,
     pub status: watch::Sender<DaemonStatus>,
+    pub activity: watch::Sender<ActivityCounts>,
     pub outbox: watch::Sender<()>,
     /// The reason why a newer configuration was refused.
     pub refusal: watch::Receiver<Option<String>>,
@@ -53,12 +55,16 @@ impl PollLoop {
             };
             reading = ClockReading::take();
             let now = clock::now();
-            progress.working(POLL_TIMEOUT, clock::monotonic_now());
+            let begun = clock::monotonic_now();
+            progress.working(POLL_TIMEOUT, begun);
             let fetched = tokio::select! {
                 fetched = self.poller.fetch(&self.store, now, waited) => fetched,
                 _ = stopped.wait_for(|stop| *stop) => return self.poller.state,
             };
+            let (took, is_unchanged) = (clock::monotonic_now() - begun, fetched.is_unchanged());
             let report = self.poller.complete(&self.store, fetched, now, fastrand::f64()).await;
+            let result = fetch_result(report.verdict, is_unchanged);
+            self.activity.send_modify(|activity| activity.count_fetch(result, took));
             next = report.next;
             self.report(&report, now);
             if let Some(beats) = &self.beats {
@@ -103,6 +109,15 @@ impl PollLoop {
             line = format!("{line}; keeping the old configuration: {reason}");
         }
         service_manager::set_status(&line);
+    }
+}
+
+fn fetch_result(verdict: Acceptance, is_unchanged: bool) -> FetchResult {
+    match verdict {
+        Acceptance::Unreadable => FetchResult::Failed,
+        Acceptance::Stale => FetchResult::Stale,
+        Acceptance::Accepted | Acceptance::AcceptedOlder if is_unchanged => FetchResult::Unchanged,
+        Acceptance::Accepted | Acceptance::AcceptedOlder => FetchResult::Changed,
     }
 }
 
@@ -181,6 +196,7 @@ mod tests {
             store: Rc::new(Store::open_in_memory().expect("a database")),
             zone: TimeZone::UTC,
             status,
+            activity: watch::channel(ActivityCounts::none()).0,
             outbox,
             refusal,
             on_step: None,

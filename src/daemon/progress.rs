@@ -79,6 +79,14 @@ fn stalled(task: &TaskStatus, now: Instant) -> Option<StalledTask> {
     (!overdue.is_zero()).then(|| StalledTask { name: name.clone(), state: *state, overdue })
 }
 
+impl StalledTask {
+    /// Returns the text without the name that the user gave to a channel, for answers to other programs.
+    pub fn without_names(&self) -> String {
+        let kind = self.name.split_once('.').map_or(self.name.as_str(), |(kind, _)| kind);
+        StalledTask { name: kind.to_owned(), ..self.clone() }.to_string()
+    }
+}
+
 impl fmt::Display for StalledTask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let StalledTask { name, state, overdue } = self;
@@ -279,5 +287,8 @@ mod tests {
         assert_eq!(words("work/30@5", 40), "work/30@5 has been busy for 35 s (limit: 30 s)");
         assert_eq!(words("wait@100", 170), "wait@100 should have woken 70 s ago");
         assert_eq!(words("gone", 0), "gone has ended unexpectedly");
+        let name = "the delivery loop of webhook.my secret.place".to_owned();
+        let named = StalledTask { name, state: TaskState::Gone, overdue: Duration::ZERO };
+        assert_eq!(named.without_names(), "the delivery loop of webhook has ended unexpectedly");
     }
 }

@@ -6,7 +6,8 @@
 use std::path::Path;
 
 use crate::channel::{Audience, Channel};
-use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret};
+use crate::clock;
+use crate::config::{Config, ConfigError, Environment, credentials_directory, read_secret, zone_name};
 use crate::delivery::Receiver;
 use crate::delivery::heartbeat::Heartbeat;
 use crate::delivery::policy::Route;
@@ -14,6 +15,7 @@ use crate::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use crate::secret::Secret;
 use crate::setting::SettingError;
 use crate::tracking::watchlist::Watchlist;
+use crate::web::SiteConfig;
 
 /// The parts of one generation of loops.
 pub struct Setup {
@@ -21,6 +23,7 @@ pub struct Setup {
     pub receivers: Vec<Receiver>,
     pub heartbeat: Option<Heartbeat>,
     pub fetcher: Fetcher,
+    pub site: Option<SiteConfig>,
 }
 
 impl Setup {
@@ -31,17 +34,28 @@ impl Setup {
         let secret = secrets(&config, environment);
         let heartbeat =
             Heartbeat::new(&config.heartbeat, &secret).map_err(|error| config.error_in("heartbeat", error));
+        let site = config.web.as_ref().map(|web| web.check(&secret)).transpose();
+        let site = site.map_err(|error| config.error_in("web", error));
         drop(secret);
         let fetcher = feed_url(&config).and_then(|url| {
             let fetcher = Fetcher::new(url, FetchLimits::default(), config.ca_file.as_deref());
             fetcher.map_err(|error| config.error_in("feed", error))
         });
-        match (receivers, heartbeat, fetcher) {
-            (Ok(receivers), Ok(heartbeat), Ok(fetcher)) => {
-                Ok(Setup { config, receivers, heartbeat, fetcher })
+        match (receivers, heartbeat, fetcher, site) {
+            (Ok(receivers), Ok(heartbeat), Ok(fetcher), Ok(web)) => {
+                let site = web.map(|web| SiteConfig {
+                    web,
+                    feed: config.feed.clone(),
+                    watch: config.watch.clone(),
+                    channels: receivers.iter().map(|receiver| receiver.channel.name().to_owned()).collect(),
+                    zone: config.time_zone.clone(),
+                    zone_name: zone_name(&config.time_zone, clock::now()),
+                    state_directory: config.state_directory.clone(),
+                });
+                Ok(Setup { config, receivers, heartbeat, fetcher, site })
             }
-            (receivers, heartbeat, fetcher) => {
-                let faults = [receivers.err(), heartbeat.err(), fetcher.err()];
+            (receivers, heartbeat, fetcher, site) => {
+                let faults = [receivers.err(), heartbeat.err(), fetcher.err(), site.err()];
                 Err(faults.into_iter().flatten().reduce(ConfigError::and).expect("one of them failed"))
             }
         }

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::progress::Loops;
 use crate::status_socket::DaemonStatus;
 use crate::store::Store;
+use crate::web::ActivityCounts;
 
 /// The database, and the channels between the loops.
 pub struct Shared {
@@ -17,6 +18,8 @@ pub struct Shared {
     pub seed: u64,
     /// The status that `statusd status` asks for.
     pub status: watch::Sender<DaemonStatus>,
+    /// Counts since the start, for the web listener.
+    pub activity: watch::Sender<ActivityCounts>,
     /// Ticks when there may be something to deliver.
     pub outbox: watch::Sender<()>,
     /// All running loops, those of older generations too.

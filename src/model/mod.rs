@@ -6,7 +6,9 @@
 mod beliefs;
 mod change;
 mod document;
+mod outage_key;
 mod phone;
+mod slug;
 
 use std::fmt;
 
@@ -15,6 +17,7 @@ pub use beliefs::{
 };
 pub use change::{Change, ChangeKind, Severity};
 pub use document::{DateOrder, Document, Event, EventKind, EventStatus, Listing, Stamp};
+pub use outage_key::OutageKey;
 pub use phone::{KnownPhone, LastBackup};
 
 /// Parts of the name of iCloud Backup: English and languages that borrow the word, Japanese, both

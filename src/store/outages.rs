@@ -13,8 +13,21 @@ use jiff::Timestamp;
 
 /// The maximum number of outages in memory.
 const OUTAGES_AT_ONCE: usize = 500;
-const OF_OUTAGE: &str = "change.service_key = outage.service_key AND change.message_id = outage.message_id
+pub(super) const OF_OUTAGE: &str =
+    "change.service_key = outage.service_key AND change.message_id = outage.message_id
     AND change.feed = outage.feed AND change.occurrence = outage.occurrence";
+
+/// True if the feed was readable just before the outage was first seen.
+pub(super) const WAS_POLLING: &str = "(SELECT health = 'readable' AND from_at < first_seen_at FROM coverage
+      WHERE coverage.feed = outage.feed AND to_at >= first_seen_at ORDER BY to_at LIMIT 1) AS was_polling";
+
+/// Returns the column with the time of the first delivery, or a word. A time sorts before both words.
+pub(super) fn announced() -> String {
+    format!(
+        "(SELECT min(CASE state WHEN 'sent' THEN settled_at WHEN 'pending' THEN 'later' ELSE 'never' END)
+          FROM change JOIN delivery ON change_id = change.id WHERE {OF_OUTAGE}) AS announced"
+    )
+}
 
 /// An outage or a maintenance with its announcement.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,14 +72,10 @@ impl Store {
         filter: &ChangeFilter,
         mut take: impl FnMut(StoredOutage) -> std::result::Result<(), E>,
     ) -> std::result::Result<(), E> {
-        // A time sorts before both words. Without the index, SQLite scans all later changes of a service.
+        let announced = announced();
+        // Without the index, SQLite scans all later changes of a service.
         let sql = format!(
-            "SELECT *, coalesce(began_at, first_seen_at) AS position,
-                 (SELECT health = 'readable' AND from_at < first_seen_at FROM coverage
-                  WHERE coverage.feed = outage.feed AND to_at >= first_seen_at ORDER BY to_at LIMIT 1)
-                  AS was_polling,
-                 (SELECT min(CASE state WHEN 'sent' THEN settled_at WHEN 'pending' THEN 'later' ELSE 'never' END)
-                  FROM change JOIN delivery ON change_id = change.id WHERE {OF_OUTAGE}) AS announced
+            "SELECT *, coalesce(began_at, first_seen_at) AS position, {WAS_POLLING}, {announced}
              FROM outage
              WHERE coalesce(began_at, first_seen_at) >= ?1
                AND (coalesce(began_at, first_seen_at), feed, service_key, message_id, occurrence)
@@ -114,7 +123,7 @@ fn position(row: &Row) -> Result<Position> {
     })
 }
 
-fn stored(row: &Row) -> Result<StoredOutage> {
+pub(super) fn stored(row: &Row) -> Result<StoredOutage> {
     let announced = match rows::optional_text(row, "announced")?.as_deref() {
         None => Announced::Never,
         Some("later") => Announced::Waiting,

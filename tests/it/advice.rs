@@ -22,7 +22,7 @@ const CONNECTIVITY_HOST: &str = "example.com";
 /// Reserved top-level domains (RFC 2606, RFC 6761), and names of the local computer.
 const RESERVED: [&str; 5] = ["example", "invalid", "test", "localhost", "localdomain"];
 /// Fixed hosts of channels. No text gives them as advice.
-const CHANNEL_HOSTS: [&str; 6] = [
+const CHANNEL_HOSTS: [&str; 7] = [
     "api.telegram.org",
     "api.pushover.net",
     "ntfy.sh",
@@ -30,6 +30,8 @@ const CHANNEL_HOSTS: [&str; 6] = [
     "discord.com",
     // Part of the name of a format.
     "adaptivecards.io",
+    // The namespaces of Atom and SVG.
+    "www.w3.org",
 ];
 /// Top-level domains that make a dotted word a host rather than a file or a configuration key.
 const TOP_LEVEL_DOMAINS: [&str; 22] = [
@@ -235,6 +237,8 @@ fn foreign_host_except(text: &str, known: &[&str]) -> Option<String> {
             || RESERVED.contains(&ending)
             || CHANNEL_HOSTS.contains(&host)
             || host == CONNECTIVITY_HOST
+            // RFC 2606.
+            || is_below("example.org")
             // A key of the configuration.
             || host.starts_with("channel.")
             || host.parse::<std::net::IpAddr>().is_ok()

@@ -29,6 +29,8 @@ const FOLDERS: &[(&str, &[&str])] = &[
     ("store", &["cause", "model", "regular_file", "text", "tracking"]),
     ("channel", &["cause", "http", "model", "process", "proxy", "secret", "setting", "text", "tls"]),
     ("delivery", &["channel", "model", "schedule", "secret", "setting", "store", "text", "tracking"]),
+    ("status_socket", &[]),
+    ("report", &["delivery", "model", "status_socket", "store", "text", "tracking"]),
     (
         "phones",
         &[
@@ -48,6 +50,22 @@ const FOLDERS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "web",
+        &[
+            "cause",
+            "clock",
+            "delivery",
+            "model",
+            "report",
+            "secret",
+            "setting",
+            "status_socket",
+            "store",
+            "text",
+            "tracking",
+        ],
+    ),
+    (
         "config",
         &[
             "cause",
@@ -61,12 +79,12 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "secret",
             "setting",
             "text",
+            "web",
         ],
     ),
     ("exit_code", &["config", "store"]),
     ("logging", &["channel", "clock", "config", "text"]),
     ("service", &["text"]),
-    ("status_socket", &[]),
     (
         "daemon",
         &[
@@ -86,6 +104,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "store",
             "text",
             "tracking",
+            "web",
         ],
     ),
     (
@@ -129,6 +148,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "process",
             "proxy",
             "regular_file",
+            "report",
             "schedule",
             "service",
             "setting",
@@ -137,6 +157,7 @@ const FOLDERS: &[(&str, &[&str])] = &[
             "text",
             "tls",
             "tracking",
+            "web",
         ],
     ),
     ("lib", &[]),
@@ -199,7 +220,7 @@ const RESTRICTED_CRATES: &[(&str, &[&str])] = &[
     ("notify_rust", &["channel"]),
     ("zbus", &["channel"]),
     ("rumqttc", &["channel"]),
-    ("rustix", &["channel", "cli", "clock", "process", "regular_file", "store"]),
+    ("rustix", &["channel", "cli", "clock", "process", "regular_file", "store", "web/connection"]),
     ("sd_notify", &["daemon/service_manager"]),
     ("cron", &["schedule"]),
     ("clap", &["cli"]),

@@ -7,16 +7,12 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use ring::digest;
 use serde_json::{Value, json};
 
 use super::super::snapshot::{ServiceState, Snapshot};
 use super::state::{NAME_MAX_CHARS, state};
 use crate::model::ServiceKey;
 use crate::text;
-
-/// The maximum length of the readable part of a slug.
-const SLUG_MAX_CHARS: usize = 48;
 
 pub const ONLINE: &str = "online";
 pub const OFFLINE: &str = "offline";
@@ -122,30 +118,9 @@ impl Topics {
     }
 }
 
-/// Returns a service's name as one topic level. A name of plain words keeps its letters. Any other name
-/// ("iCloudバックアップ", "A & B", "A-B") gets a hash of the name, separated by `-`. Plain words contain no
-/// `-`, so the two kinds of slug never collide.
+/// Returns a service's name as one topic level.
 fn slug(service: &str) -> String {
-    let key = ServiceKey::new(service);
-    let mut slug = String::new();
-    for c in key.as_str().chars() {
-        if c.is_ascii_alphanumeric() {
-            slug.push(c);
-        } else if !slug.is_empty() && !slug.ends_with('_') {
-            slug.push('_');
-        }
-    }
-    let is_plain = slug == key.as_str().replace(' ', "_") && !key.as_str().contains('_');
-    if is_plain && (1..=SLUG_MAX_CHARS).contains(&slug.len()) {
-        return slug;
-    }
-    slug.truncate(SLUG_MAX_CHARS);
-    let hash = digest::digest(&digest::SHA256, key.as_str().as_bytes());
-    let hash = hex::encode(&hash.as_ref()[..4]);
-    match slug.trim_end_matches('_') {
-        "" => format!("service-{hash}"),
-        words => format!("{words}-{hash}"),
-    }
+    ServiceKey::new(service).slug('_', '-')
 }
 
 #[cfg(test)]

@@ -13,12 +13,13 @@ use crate::delivery::payload::VERSION;
 use crate::exit_code::{CANNOT_TELL, DONE, ISSUE, OUTAGE, WRONG_USAGE};
 use crate::feed::fetch::{self, FetchLimits, Fetcher};
 use crate::model::Document;
+use crate::report::state::State;
 use crate::text::counted;
 
 use crate::cli::args::{CheckArgs, CheckFormat};
 use crate::cli::context::{CommandError, Invocation, Output, block_on};
 use crate::cli::phrases::printable;
-use crate::cli::service_state::{ServiceReport, State, reports};
+use crate::cli::service_state::{ServiceReport, reports};
 use crate::cli::terminal::Terminal;
 
 /// The name of the check, at the start of a Nagios line.

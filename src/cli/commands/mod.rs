@@ -2,6 +2,7 @@
 
 pub mod ack;
 pub mod check;
+pub mod check_health;
 pub mod complete;
 pub mod config;
 pub mod doctor;

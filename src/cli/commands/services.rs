@@ -2,28 +2,29 @@
 //!
 //! Uses neither the database nor the daemon.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::delivery::message::advice::NO_PROBLEM;
-use crate::delivery::payload::VERSION;
 use crate::exit_code::{DONE, WRONG_USAGE};
 use crate::model::FeedId;
+use crate::report::services;
+use crate::report::state::State;
 
 use super::check::poll;
 use crate::cli::args::ServicesArgs;
 use crate::cli::context::{CommandError, Invocation, Output};
 use crate::cli::phrases::printable;
-use crate::cli::service_state::{ServiceReport, State, UnknownReason, reports};
+use crate::cli::service_state::{ServiceReport, UnknownReason, reports};
 use crate::cli::terminal::{Style, Terminal};
 
-pub fn run(services: &ServicesArgs, invocation: &Invocation) -> Result<Output, CommandError> {
+pub fn run(arguments: &ServicesArgs, invocation: &Invocation) -> Result<Output, CommandError> {
     let (config, _) = invocation.usable_config()?;
     let terminal = invocation.terminal(&config.time_zone);
     let document = poll(&config)?.map_err(|unreadable| {
         CommandError::failed(format!("cannot read Apple's list: {}", unreadable.reason))
     })?;
-    let reports = reports(&document, &services.services, terminal.now);
-    let text = if services.json {
+    let reports = reports(&document, &arguments.services, terminal.now);
+    let text = if arguments.json {
         format!("{:#}\n", list(&reports, &config.feed, &terminal))
     } else {
         draw(&reports, &terminal)
@@ -35,7 +36,7 @@ pub fn run(services: &ServicesArgs, invocation: &Invocation) -> Result<Output, C
 
 fn list(reports: &[ServiceReport], feed: &FeedId, terminal: &Terminal) -> Value {
     let services: Vec<Value> = reports.iter().map(ServiceReport::json).collect();
-    json!({"version": VERSION, "at": terminal.now, "feed": feed.to_string(), "services": services})
+    services::document(&services, feed, terminal.now)
 }
 
 /// Prints services with a problem one per line, worst first, and the other names in columns.

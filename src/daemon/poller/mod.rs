@@ -75,6 +75,13 @@ pub struct Fetched {
     elapsed: Elapsed,
 }
 
+impl Fetched {
+    /// Returns true if the server answered that the document is the same.
+    pub fn is_unchanged(&self) -> bool {
+        matches!(self.response, Ok(Ok(FetchOutcome::Unchanged)))
+    }
+}
+
 /// The inputs that all steps of one poll share.
 struct PollContext<'a> {
     store: &'a Store,

@@ -18,6 +18,7 @@ use crate::config::Config;
 use crate::exit_code::{CANNOT_TELL, CANNOT_WRITE, DONE, FAILED, WRONG_USAGE};
 use crate::model::{Outage, Phase, Service, ServiceKey};
 use crate::phones::backup_status::{BackupStatus, Downtime, Nights, is_ahead};
+use crate::report::coverage::extend_to_now;
 use crate::store::{Span, Store};
 use crate::tracking::watchlist::Watchlist;
 use crate::{regular_file, status_socket};
@@ -28,7 +29,6 @@ use crate::cli::context::{
 };
 use crate::cli::state::config_with_state;
 use crate::cli::terminal::Terminal;
-use crate::cli::timeline::extend_to_now;
 use columns::NamedColumns;
 use inventory::{DeviceList, FleetDevice, ListError};
 use report::{Report, ReportRow};

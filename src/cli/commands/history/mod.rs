@@ -16,6 +16,7 @@ use serde_json::Value;
 use crate::config::Config;
 use crate::exit_code::WRONG_USAGE;
 use crate::model::{Beliefs, Change, Listed, Service, ServiceKey};
+use crate::report::{self, coverage::extend_to_now};
 use crate::schedule::duration;
 use crate::status_socket;
 use crate::store::{ChangeFilter, Span, Store, StoredChange, StoredOutage};
@@ -32,7 +33,7 @@ use crate::cli::csv;
 use crate::cli::phrases::printable;
 use crate::cli::state::config_with_state;
 use crate::cli::terminal::{Style, Terminal};
-use crate::cli::timeline::{Days, Timeline, extend_to_now};
+use crate::cli::timeline::{Days, Timeline};
 
 /// A timeline with more rows is less readable than the table below it.
 const MAX_ROWS: usize = 20;
@@ -81,7 +82,7 @@ pub fn run(history: &HistoryArgs, invocation: &Invocation) -> Result<Output, Com
         (HistoryFormat::Json, true) => {
             json_array(&changes, |change| changes::json(change, &terminal), &mut out)?
         }
-        (HistoryFormat::Json, false) => json_array(&outages, outages::json, &mut out)?,
+        (HistoryFormat::Json, false) => json_array(&outages, report::outage::json, &mut out)?,
         (HistoryFormat::Csv, true) => {
             csv_table(&changes, &changes::CSV_HEAD, changes::csv_record, &mut out)?;
         }

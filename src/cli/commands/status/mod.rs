@@ -9,13 +9,14 @@ mod text;
 use jiff::Timestamp;
 
 use crate::model::{Beliefs, KnownPhone, Listed, Outage, Phase, ServiceKey};
+use crate::report::coverage::{CoverageShares, coverage, extend_to_now};
 use crate::status_socket::{self, DaemonStatus};
 use crate::store::{Snooze, Span, StoredDelivery, Totals};
 
 use crate::cli::context::{CommandError, Invocation, Output, block_on, open_store};
 use crate::cli::state::{config_with_state, system_service_command};
 use crate::cli::terminal::Terminal;
-use crate::cli::timeline::{self, CoverageShares, coverage, extend_to_now};
+use crate::cli::timeline;
 
 /// The daemon's state at one instant.
 struct Status {
