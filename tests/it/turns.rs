@@ -21,7 +21,7 @@ use statusd::delivery::policy::{Policy, Route};
 use statusd::feed::fetch::{FeedUrl, FetchLimits, Fetcher};
 use statusd::feed::recorder::Recorder;
 use statusd::feed::recording::Poll as Recorded;
-use statusd::model::ChangeKind;
+use statusd::model::{ChangeKind, Phase};
 use statusd::schedule::Schedule;
 use statusd::store::{ChangeFilter, Store};
 use statusd::tracking::poll_plan::Plan;
@@ -281,6 +281,47 @@ async fn a_poller_whose_caller_was_dropped_knows_what_was_committed() {
         assert_eq!(counts, [begun, begun, OUTAGES - begun], "{turns}");
         if is_over {
             break;
+        }
+    }
+}
+
+/// A stop drops a fetch, which first accounts for a sleep.
+#[tokio::test]
+async fn a_sleep_ends_the_coverage_although_the_caller_was_dropped() {
+    let fixture = Fixture::new().await;
+    let mut poller = fixture.poller().await;
+    fixture.show(&mut poller, &calm(), &[0]).await;
+    let slept = Elapsed { slept: true, ..Elapsed::default() };
+    let fetch = poller.fetch(&fixture.store, at(7_200), slept);
+    assert!(!poll_turns(fetch, 0, &fixture.store).await);
+    poller.state.checkpoint(&fixture.store).await.expect("written");
+    fixture.show(&mut poller, &calm(), &[7_260]).await;
+    let spans = fixture.store.coverage(&feed(), Timestamp::MIN).await.expect("coverage");
+    assert!(
+        spans.iter().all(|span| span.to - span.from < jiff::SignedDuration::from_secs(3_600)),
+        "{spans:?}"
+    );
+}
+
+/// The same for a clock that was set: its times are moved exactly once.
+#[tokio::test]
+async fn a_clock_change_counts_once_although_the_caller_was_dropped() {
+    let hour = jiff::SignedDuration::from_secs(3_600);
+    for turns in 0..3 {
+        let fixture = Fixture::new().await;
+        let mut poller = fixture.poller().await;
+        fixture.show(&mut poller, &flood("ongoing"), &[0, 60]).await;
+        fixture.show(&mut poller, &calm(), &[120]).await;
+        let set = Elapsed { set_by: Some(hour), ..Elapsed::default() };
+        let fetch = poller.fetch(&fixture.store, at(180 + 3_600), set);
+        assert!(!poll_turns(fetch, turns, &fixture.store).await);
+        fixture.show(&mut poller, &calm(), &[240 + 3_600]).await;
+        for beliefs in [&poller.state.beliefs, &fixture.store.beliefs(&feed()).await.expect("beliefs")] {
+            assert_eq!(beliefs.outages.len(), OUTAGES);
+            for outage in beliefs.outages.values() {
+                let Phase::Ongoing(Some(missing)) = &outage.phase else { panic!("{turns}: {outage:?}") };
+                assert_eq!(missing.since, at(120) + hour, "{turns}");
+            }
         }
     }
 }
