@@ -108,7 +108,11 @@ impl Poller {
     /// Fetches the feed. `elapsed` is the time since the previous poll. Cancel-safe.
     pub async fn fetch(&mut self, store: &Store, now: Timestamp, elapsed: Elapsed) -> Fetched {
         let elapsed = self.state.with_unwritten(elapsed);
-        if let Err(error) = self.state.account_for(store, elapsed).await {
+        let accounted = async {
+            self.state.catch_up(store).await?;
+            self.state.account_for(store, elapsed).await
+        };
+        if let Err(error) = accounted.await {
             return Fetched { response: Err(error), elapsed };
         }
         if !self.state.has_proof(now) {
@@ -159,7 +163,6 @@ impl Poller {
     /// Prepares the database, and loads its outages for the events in the document.
     async fn prepare(&mut self, poll: &PollContext<'_>, fetch: &Fetch) -> rusqlite::Result<()> {
         let store = poll.store;
-        self.state.catch_up(store).await?;
         store.keep_file().await?;
         let configured: Vec<&str> = self.routes.iter().map(|route| route.channel.as_str()).collect();
         store.give_up_absent(&configured, poll.now).await?;

@@ -107,7 +107,6 @@ impl PollerState {
     /// that cannot be written is an error, and is accounted for at the next poll.
     pub(super) async fn account_for(&mut self, store: &Store, elapsed: Elapsed) -> rusqlite::Result<()> {
         let Some(last) = self.last_poll else { return Ok(()) };
-        self.catch_up(store).await?;
         match elapsed.set_by {
             Some(by) => {
                 // In whole seconds, like all times.
