@@ -35,6 +35,8 @@ pub async fn deliver_loop(
     let mut is_failing = false;
     let mut is_reported = false;
     while !*stopped.borrow() || receiver.has_unrecorded_outcome() {
+        // Before the round, which waits for the database: a stop meanwhile must end the wait below.
+        let was_stopped = *stopped.borrow();
         progress.working(round_timeout(&receiver), clock::monotonic_now());
         let wait = match delivery::once(&store, &mut receiver, fastrand::f64(), &clock::now).await {
             Ok(Round::Attempted { key, attempt, outcome }) => {
@@ -71,11 +73,10 @@ pub async fn deliver_loop(
                 None => std::future::pending().await,
             }
         };
-        let is_stopped = *stopped.borrow();
         let stop = async {
             // Only the first stop ends the wait: an unrecorded outcome is retried at once, then after
             // each pause.
-            if is_stopped {
+            if was_stopped {
                 std::future::pending().await
             }
             let _ = stopped.wait_for(|stop| *stop).await;
@@ -172,6 +173,23 @@ mod tests {
         let transport = settings.open(&|_| Err(SettingError::new("", "no secrets"))).expect("a webhook");
         let channel = Channel::new("webhook.ops", Audience::Programs, transport);
         Receiver::new(channel, Policy::default(), feed.clone(), Watchlist::new(&["*"]), TimeZone::UTC)
+    }
+
+    #[tokio::test]
+    async fn a_stop_during_a_round_ends_the_loop() {
+        let feed = FeedId { edition: Edition::Consumer, locale: "en_US".to_owned() };
+        let store = Rc::new(Store::open_in_memory().expect("a database"));
+        let channel = Channel::new("log", Audience::Programs, Log);
+        let receiver = Receiver::new(channel, Policy::default(), feed, Watchlist::new(&["*"]), TimeZone::UTC);
+        let (_tick, ticks) = watch::channel(());
+        let (stop, stopped) = watch::channel(false);
+        let (progress, _watched) = Progress::new("the channel", Duration::ZERO, Instant::now());
+        let running = deliver_loop(receiver, store, counts(), ticks, stopped, &progress);
+        let mut running = std::pin::pin!(running);
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(running.as_mut().poll(&mut context).is_pending(), "the round waits for the database");
+        stop.send_replace(true);
+        tokio::time::timeout(Duration::from_secs(60), running).await.expect("the loop ends");
     }
 
     #[tokio::test]
